@@ -1,0 +1,1 @@
+"""Efficient text-video retrieval with CLIP: every published token reducer as a config option."""

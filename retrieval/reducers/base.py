@@ -1,0 +1,126 @@
+"""The contract: a video is a bag of tokens on its way through CLIP, and a reducer decides which of them travel on.
+
+A reducer acts at two places of every block, before its attention and between its attention and its MLP, and says for
+both, from its settings alone, how many tokens it leaves. It never sees CLIP, a dataset or a config.
+"""
+
+from dataclasses import dataclass, replace
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How many tokens a video has: `clips` clips of `class_tokens` class tokens followed by `patches` patch tokens."""
+
+    clips: int
+    patches: int
+    class_tokens: int = 1
+
+    @property
+    def tokens(self) -> int:
+        """Tokens per clip."""
+        return self.class_tokens + self.patches
+
+
+@dataclass(frozen=True)
+class TowerShape:
+    """What a reducer may know of the video tower: its blocks, its width and the patches of a frame."""
+
+    blocks: int
+    width: int
+    patches: int
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of a batch of videos between two steps of the video tower.
+
+    Attributes:
+        x: the tokens; the clips of a video are neighbours, a clip's class tokens come first.
+        size: how many input patches each token stands for.
+        clips: clips per video: the number of frames at the start, 1 when all are joined.
+        class_tokens: leading class tokens of each clip: 1 at the start.
+        source: for each input patch the token that it went into, as clip * tokens per clip + token; -1 where it was
+            dropped. Kept only when asked for (pictures).
+    """
+
+    x: Float[Tensor, "video*clip token dim"]
+    size: Float[Tensor, "video*clip token 1"]
+    clips: int
+    class_tokens: int = 1
+    source: Int[Tensor, "video frame*patch"] | None = None
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.clips, self.x.shape[1] - self.class_tokens, self.class_tokens)
+
+    def with_x(self, x: Float[Tensor, "video*clip token dim"]) -> "Tokens":
+        """The same tokens with new values."""
+        return replace(self, x=x)
+
+
+def follow(
+    source: Int[Tensor, "video frame*patch"] | None, destination: Int[Tensor, "video clip*token"]
+) -> Int[Tensor, "video frame*patch"] | None:
+    """`Tokens.source` once every token has moved to its `destination` (-1: dropped); None stays None."""
+    if source is None:
+        return None
+    return destination.gather(1, source.clamp(min=0)).where(source >= 0, -1)
+
+
+class Reducer(nn.Module):
+    """A token reducer; this base class is the one that reduces nothing.
+
+    Attributes:
+        frames: the number of frames per video that the settings are made for; None where any will do.
+        proportional_attention: whether log(size) of each key token is added to its attention logits (ToMe, eq. 1).
+    """
+
+    frames: int | None = None
+    proportional_attention: bool = False
+
+    def build(self, tower: TowerShape, position_embedding: Float[Tensor, "patch dim"]) -> None:
+        """Check the settings against the tower and make the parameters that need its sizes; called once.
+
+        Args:
+            tower: the sizes of the video tower.
+            position_embedding: CLIP's own for the patches of a frame, for those who start from it.
+
+        Raises:
+            ValueError: settings that the tower cannot serve, with the numbers and the knob.
+        """
+
+    def layout_before_attention(self, layout: Layout, block: int) -> Layout:
+        """The layout that `before_attention` makes of `layout`."""
+        return layout
+
+    def layout_after_attention(self, layout: Layout, block: int) -> Layout:
+        """The layout that `after_attention` makes of `layout`."""
+        return layout
+
+    def before_attention(self, tokens: Tokens, block: int) -> Tokens:
+        """Reduce the input of a block."""
+        return tokens
+
+    def after_attention(self, tokens: Tokens, keys: Float[Tensor, "video*clip token key"], block: int) -> Tokens:
+        """Reduce between attention and MLP; `keys` are the attention's keys averaged over heads."""
+        return tokens
+
+
+def plan(reducer: Reducer, tower: TowerShape, frames: int) -> list[tuple[Layout, Layout]]:
+    """The layouts that each block's attention and MLP work on, from the settings alone.
+
+    Raises:
+        ValueError: settings that do not fit the tower or the number of frames.
+    """
+    if reducer.frames not in (None, frames):
+        raise ValueError(f"{frames} frames per video, but reducer.frames={reducer.frames}: set both to the same number")
+    layouts = []
+    layout = Layout(clips=frames, patches=tower.patches)
+    for block in range(tower.blocks):
+        attention = reducer.layout_before_attention(layout, block)
+        layout = reducer.layout_after_attention(attention, block)
+        layouts.append((attention, layout))
+    return layouts
