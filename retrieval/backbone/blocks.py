@@ -1,0 +1,63 @@
+"""The transformer block of both towers: open_clip's own weights, with attention that also returns its keys."""
+
+from jaxtyping import Float
+from open_clip.transformer import ResidualAttentionBlock
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention on PyTorch's fused kernel, with the joint q-k-v projection as a `Linear` for LoRA."""
+
+    def __init__(self, attention: nn.MultiheadAttention) -> None:
+        super().__init__()
+        width = attention.embed_dim
+        self.heads = attention.num_heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv.weight = attention.in_proj_weight
+        self.qkv.bias = attention.in_proj_bias
+        self.out = attention.out_proj
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch token dim"],
+        key_bias: Float[Tensor, "batch token 1"] | None = None,
+        causal: bool = False,
+    ) -> tuple[Float[Tensor, "batch token dim"], Float[Tensor, "batch token key"]]:
+        """Attend.
+
+        Args:
+            x: the tokens.
+            key_bias: added to the attention logits of each key token.
+            causal: let tokens see only themselves and those before them.
+
+        Returns:
+            The attended tokens, and the keys averaged over heads.
+        """
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        bias = None if key_bias is None else key_bias.to(q.dtype).transpose(1, 2).unsqueeze(1)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=causal)
+        return self.out(attended.transpose(1, 2).flatten(2)), k.mean(dim=1)
+
+
+class Block(nn.Module):
+    """A pre-norm block in its two halves, so that a reducer can act between them."""
+
+    def __init__(self, block: ResidualAttentionBlock) -> None:
+        super().__init__()
+        self.ln_1, self.attn, self.ls_1 = block.ln_1, Attention(block.attn), block.ls_1
+        self.ln_2, self.mlp, self.ls_2 = block.ln_2, block.mlp, block.ls_2
+
+    def attend(
+        self,
+        x: Float[Tensor, "batch token dim"],
+        key_bias: Float[Tensor, "batch token 1"] | None = None,
+        causal: bool = False,
+    ) -> tuple[Float[Tensor, "batch token dim"], Float[Tensor, "batch token key"]]:
+        """The first half, with its residual; also the keys."""
+        attended, keys = self.attn(self.ln_1(x), key_bias, causal)
+        return x + self.ls_1(attended), keys
+
+    def feed_forward(self, x: Float[Tensor, "batch token dim"]) -> Float[Tensor, "batch token dim"]:
+        """The second half, with its residual."""
+        return x + self.ls_2(self.mlp(self.ln_2(x)))

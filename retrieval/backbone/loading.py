@@ -1,0 +1,171 @@
+"""Models from all that users have: open_clip's names, OpenAI's weights files, published checkpoints and our own."""
+
+import pickle
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from hydra.utils import get_class, instantiate
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from retrieval.backbone.architecture import Architecture
+from retrieval.backbone.clip import CLIP
+from retrieval.reducers import Reducer
+from retrieval.tuning import lora, new_weights
+
+WEIGHT_FILES = (".pt", ".pth", ".tar", ".bin", ".ckpt", ".safetensors")
+TEMPME_NAMES = (
+    (r"^visual\.transformer\.resblocks\.(\d+)\.TVPt_Video_Positional_embedding$", r"visual.reducer.positions.\1"),
+    (r"^visual\.transformer\.resblocks\.(\d+)\.attn\.TVPt_LoRA_a$", r"visual.blocks.\1.attn.qkv.lora_A.default.weight"),
+    (r"^visual\.transformer\.resblocks\.(\d+)\.attn\.TVPt_LoRA_b$", r"visual.blocks.\1.attn.qkv.lora_B.default.weight"),
+    (r"^transformer\.resblocks\.(\d+)\.attn\.TVPt_LoRA_a$", r"text.blocks.\1.attn.qkv.lora_A.default.weight"),
+    (r"^transformer\.resblocks\.(\d+)\.attn\.TVPt_LoRA_b$", r"text.blocks.\1.attn.qkv.lora_B.default.weight"),
+)
+"""TempMe's names for its trained parameters, and ours."""
+
+
+def load_model(source: str | Path, reducer: Reducer | None = None, lora_rank: int | None = None) -> CLIP:
+    """A CLIP for videos, in evaluation mode.
+
+    Args:
+        source: one of
+            `"ViT-B-32-quickgelu/openai"`, open_clip's name and weights, or `"ViT-tiny-8"`, a name with random weights;
+            a file of weights under OpenAI's names (`.pt`, `.safetensors`), its architecture read off the shapes;
+            a published TempMe checkpoint (the same names behind `clip.`, with `TVPt_…` among them);
+            a checkpoint of ours (`.ckpt`).
+        reducer: the token reducer; None takes the one a checkpoint of ours was trained with, else none.
+        lora_rank: rank of the adapters; None adds none but keeps those that a checkpoint brings.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: an unknown name, an unreadable file, or weights that do not fit; with their names.
+    """
+    if str(source).endswith(WEIGHT_FILES):
+        content = read_checkpoint(Path(source))
+        load = _from_checkpoint if "architecture" in content else _from_openai_names
+        model = load(content, str(source), reducer)
+    else:
+        model = _from_open_clip(str(source), reducer or Reducer())
+    if lora_rank is not None:
+        lora(model, lora_rank)
+    return model.eval()
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a weights file; nothing in it is executed.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a damaged file, or one that holds more than tensors and plain values.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such weights file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        if zipfile.is_zipfile(path) and any(
+            name.endswith("/constants.pkl") for name in zipfile.ZipFile(path).namelist()
+        ):
+            return torch.jit.load(path, map_location="cpu").state_dict()  # OpenAI's own files are TorchScript archives
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{path}: damaged or not a weights file ({cause})") from error
+
+
+def _from_open_clip(source: str, reducer: Reducer) -> CLIP:
+    name, _, weights = source.partition("/")
+    config = open_clip.get_model_config(name)
+    if config is None:
+        raise ValueError(
+            f"unknown backbone {source!r}: neither a model that open_clip.list_models() names nor a weights file"
+        )
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if weights and weights not in tags:
+        raise ValueError(f"unknown weights {weights!r} of {name}: open_clip has {', '.join(tags) or 'none'}")
+    clip = open_clip.create_model(name, pretrained=weights or None)
+    preprocess = open_clip.get_model_preprocess_cfg(clip)
+    architecture = Architecture(config, tuple(preprocess["mean"]), tuple(preprocess["std"]))
+    return CLIP(clip, architecture, reducer)
+
+
+def _from_openai_names(content: dict[str, Any], source: str, reducer: Reducer | None) -> CLIP:
+    weights = {
+        re.sub(r"^(module\.)?(clip\.)?", "", name): value.float()
+        for name, value in content.get("state_dict", content).items()
+        if name not in ("input_resolution", "context_length", "vocab_size")
+    }
+    if "visual.proj" not in weights or "text_projection" not in weights:
+        raise ValueError(
+            f"{source}: no CLIP vision transformer under OpenAI's names, but {', '.join(list(weights)[:4])} …"
+        )
+    trained = {name: value for name, value in weights.items() if "TVPt_" in name}
+    plain = {name: value for name, value in weights.items() if name not in trained}
+    architecture = Architecture.from_openai_weights(plain)
+    clip = architecture.build()
+    _fill(clip, plain, clip.state_dict(), source)
+    model = CLIP(clip, architecture, reducer or Reducer())
+    if trained:
+        _fill_tempme(model, trained, source)
+    return model
+
+
+def _fill_tempme(model: CLIP, trained: dict[str, Tensor], source: str) -> None:
+    """Put a published checkpoint's adapters and temporal positions in their places."""
+    for theirs, ours in TEMPME_NAMES:
+        trained = {re.sub(theirs, ours, name): value for name, value in trained.items()}
+    rank = next((len(value) for name, value in trained.items() if ".lora_A." in name), None)
+    if rank is not None:
+        lora(model, rank)
+    _fill(model, trained, new_weights(model), source)
+
+
+def _from_checkpoint(content: dict[str, Any], source: str, reducer: Reducer | None) -> CLIP:
+    architecture = Architecture(**content["architecture"])
+    model = CLIP(architecture.build(), architecture, reducer or _saved_reducer(content["reducer"], source))
+    if content["lora_rank"] is not None:
+        lora(model, content["lora_rank"])
+    weights = {name.removeprefix("model."): value for name, value in content["state_dict"].items()}
+    _fill(model, weights, model.state_dict(), source)
+    return model
+
+
+def _saved_reducer(config: dict[str, Any], source: str) -> Reducer:
+    """Build the reducer that a checkpoint names, provided that it is one of ours: a file may not choose what runs."""
+    for target in _targets(config):
+        if not (target.startswith("retrieval.reducers.") and issubclass(get_class(target), Reducer)):
+            raise ValueError(f"{source}: made with {target}, which is not a reducer of this package: name the reducer")
+    return instantiate(config, _convert_="all")
+
+
+def _targets(config: Any) -> list[str]:
+    if isinstance(config, dict):
+        here = [config["_target_"]] if "_target_" in config else []
+        return here + [target for value in config.values() for target in _targets(value)]
+    return [target for value in config for target in _targets(value)] if isinstance(config, list) else []
+
+
+def _fill(module: nn.Module, weights: dict[str, Tensor], wanted: dict[str, Tensor], source: str) -> None:
+    """Load `weights` into `module`, which must be exactly what is `wanted` of it."""
+    mismatches = {
+        "missing": sorted(wanted.keys() - weights.keys()),
+        "surplus": sorted(weights.keys() - wanted.keys()),
+        "of another shape": [
+            f"{name} {tuple(weights[name].shape)} for {tuple(wanted[name].shape)}"
+            for name in sorted(wanted.keys() & weights.keys())
+            if weights[name].shape != wanted[name].shape
+        ],
+    }
+    found = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})"
+        for what, names in mismatches.items()
+        if names
+    ]
+    if found:
+        raise ValueError(f"{source}: the weights do not fit the model and its reducer: {'; '.join(found)}")
+    module.load_state_dict(weights, strict=False)

@@ -1,0 +1,87 @@
+"""The video tower: CLIP's vision transformer over all frames, with a reducer's two hooks in every block."""
+
+import torch
+from jaxtyping import Float
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from retrieval.backbone.blocks import Block
+from retrieval.reducers import Reducer, Tokens, TowerShape
+
+
+class VideoTower(nn.Module):
+    """Embed, and for each block: `before_attention`, attend, `after_attention`, MLP; then the class tokens' mean.
+
+    Raises:
+        ValueError: a tower without class token or with blocks that the hooks cannot serve, or a reducer whose
+            settings do not fit it.
+    """
+
+    def __init__(self, vit: nn.Module, reducer: Reducer) -> None:
+        super().__init__()
+        vit = _supported(vit)
+        self.conv1, self.ln_pre, self.ln_post = vit.conv1, vit.ln_pre, vit.ln_post
+        self.class_embedding, self.positional_embedding = vit.class_embedding, vit.positional_embedding
+        self.proj = vit.proj
+        self.blocks = nn.ModuleList(Block(block) for block in vit.transformer.resblocks)
+        patches, width = vit.positional_embedding[1:].shape
+        self.shape = TowerShape(blocks=len(self.blocks), width=width, patches=patches)
+        self.reducer = reducer
+        reducer.build(self.shape, vit.positional_embedding[1:])
+
+    def forward(self, frames: Float[Tensor, "video frame 3 height width"]) -> Float[Tensor, "video dim"]:
+        """Video features: the mean of the normalised clip features, itself not normalised again."""
+        return F.normalize(self.clip_features(frames), dim=-1).mean(dim=1)
+
+    def clip_features(self, frames: Float[Tensor, "video frame 3 height width"]) -> Float[Tensor, "video clip dim"]:
+        """The projected class tokens of the tower's last block, not normalised: one a frame or one a segment."""
+        tokens = self.embed(frames)
+        for block in range(len(self.blocks)):
+            tokens = self.step(tokens, block)
+        class_tokens = tokens.x[:, : tokens.class_tokens].reshape(len(frames), -1, tokens.x.shape[-1])
+        return self.ln_post(class_tokens) @ self.proj
+
+    def walk(self, frames: Float[Tensor, "video frame 3 height width"]) -> list[Tokens]:
+        """The tokens after every block, with their sources: for pictures and for counting."""
+        tokens = self.embed(frames, keep_source=True)
+        return [tokens := self.step(tokens, block) for block in range(len(self.blocks))]
+
+    def step(self, tokens: Tokens, block: int) -> Tokens:
+        """One block with its two hooks."""
+        tokens = self.reducer.before_attention(tokens, block)
+        key_bias = tokens.size.log() if self.reducer.proportional_attention else None
+        x, keys = self.blocks[block].attend(tokens.x, key_bias)
+        tokens = self.reducer.after_attention(tokens.with_x(x), keys, block)
+        return tokens.with_x(self.blocks[block].feed_forward(tokens.x))
+
+    def embed(self, frames: Float[Tensor, "video frame 3 height width"], keep_source: bool = False) -> Tokens:
+        """Cut all frames into patches and put a class token before those of each frame.
+
+        Raises:
+            ValueError: another number of frames than the reducer is made for.
+        """
+        videos, count = frames.shape[:2]
+        if self.reducer.frames not in (None, count):
+            raise ValueError(f"{count} frames per video, but the reducer is made for frames={self.reducer.frames}")
+        patches = self.conv1(frames.flatten(0, 1)).flatten(2).transpose(1, 2)
+        class_token = self.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        x = self.ln_pre(torch.cat([class_token, patches], dim=1) + self.positional_embedding.to(patches.dtype))
+        size = torch.ones(*x.shape[:2], 1, device=x.device)
+        source = None
+        if keep_source:
+            index = torch.arange(count * x.shape[1], device=x.device).unflatten(0, (count, -1))
+            source = index[:, 1:].reshape(1, -1).repeat(videos, 1)
+        return Tokens(x, size, clips=count, source=source)
+
+
+def _supported(vit: nn.Module) -> VisionTransformer:
+    """The tower itself, if the hooks can serve it."""
+    if not isinstance(vit, VisionTransformer):
+        raise ValueError(f"video tower {type(vit).__name__}: only CLIP's vision transformers (ViT-…) take a reducer")
+    if vit.attn_pool is not None or vit.pool_type != "tok":
+        raise ValueError("video tower with attention or average pooling: only towers that end in a class token work")
+    unlike = {type(block).__name__ for block in vit.transformer.resblocks if type(block) is not ResidualAttentionBlock}
+    if unlike:
+        raise ValueError(f"video tower with {', '.join(unlike)}: only open_clip's standard blocks take a reducer")
+    return vit

@@ -1,0 +1,159 @@
+"""TempMe: progressive temporal token merging (Shen et al., ICLR 2025).
+
+Early blocks merge inside frames, as ToMe does (the paper's image merging). From the first joining block on,
+neighbouring clips are put together and their tokens merged across clips, then within the longer clip, until the video
+is one clip.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from math import prod
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, plan
+from retrieval.reducers.tome import merge_patches, without_patches
+
+
+class TempMe(Reducer):
+    """Image merging, then cross-clip and intra-clip merging.
+
+    Args:
+        frames: frames per video.
+        join_blocks: blocks, counted from 0, that join neighbouring clips.
+        join_clips: how many clips each of them joins.
+        image_merge: token pairs merged in each frame by each block before the first join.
+        merge_ratio: share of the joined clip's tokens merged across clips, by each joining block.
+        intra_merge_ratio: share of a clip's tokens merged after attention, from the first join on.
+        positions: learn a temporal position for each clip of each join, added before its tokens merge.
+        proportional_attention: add log(size) to the attention logits.
+
+    Raises:
+        ValueError: settings that contradict each other; when the tower is built, those that do not fit it.
+    """
+
+    def __init__(
+        self,
+        frames: int = 12,
+        join_blocks: Sequence[int] = (8, 9, 10),
+        join_clips: Sequence[int] = (2, 2, 3),
+        image_merge: int = 2,
+        merge_ratio: float = 0.3,
+        intra_merge_ratio: float = 0.1,
+        positions: bool = True,
+        proportional_attention: bool = True,
+    ) -> None:
+        super().__init__()
+        _check_joins(frames, list(join_blocks), list(join_clips))
+        _check_merges(image_merge, merge_ratio, intra_merge_ratio)
+        self.frames = frames
+        self.joins = dict(zip(join_blocks, join_clips, strict=True))
+        self.first_join = min(join_blocks)
+        self.image_merge = image_merge
+        self.merge_ratio = merge_ratio
+        self.intra_merge_ratio = intra_merge_ratio
+        self.learns_positions = positions
+        self.proportional_attention = proportional_attention
+        self.positions = nn.ParameterDict()
+
+    def build(self, tower: TowerShape, position_embedding: Float[Tensor, "patch dim"]) -> None:
+        if max(self.joins) >= tower.blocks:
+            raise ValueError(
+                f"reducer.join_blocks={list(self.joins)}, but the video tower has blocks 0 to {tower.blocks - 1}"
+            )
+        layouts = plan(self, tower, self.frames)
+        if self.learns_positions:
+            for block, joined in self.joins.items():
+                clips = layouts[block][0].clips * joined
+                self.positions[str(block)] = nn.Parameter(torch.zeros(1, clips, 1, tower.width))
+
+    def layout_before_attention(self, layout: Layout, block: int) -> Layout:
+        if block not in self.joins:
+            return layout
+        joined = _joined(layout, self.joins[block])
+        return replace(joined, patches=joined.patches - _merges(joined, self.merge_ratio))
+
+    def layout_after_attention(self, layout: Layout, block: int) -> Layout:
+        if block < self.first_join:
+            return without_patches(layout, self.image_merge, block, "reducer.image_merge")
+        return replace(layout, patches=layout.patches - _merges(layout, self.intra_merge_ratio))
+
+    def before_attention(self, tokens: Tokens, block: int) -> Tokens:
+        """Join neighbouring clips and merge across them, matched on the tokens before their position is added."""
+        if block not in self.joins:
+            return tokens
+        joined = self.joins[block]
+        merges = _merges(_joined(tokens.layout, joined), self.merge_ratio)
+        metric = _join_clips(tokens.x, tokens.class_tokens, joined)
+        if merges > 0 and self.learns_positions:
+            x = tokens.x.unflatten(0, (-1, tokens.clips)) + self.positions[str(block)]
+            tokens = tokens.with_x(x.flatten(0, 1))
+        return merge_patches(_join(tokens, joined), metric, merges)
+
+    def after_attention(self, tokens: Tokens, keys: Float[Tensor, "video*clip token key"], block: int) -> Tokens:
+        merges = self.image_merge if block < self.first_join else _merges(tokens.layout, self.intra_merge_ratio)
+        return merge_patches(tokens, keys, merges)
+
+
+def _merges(layout: Layout, ratio: float) -> int:
+    """Pairs to merge in a clip: a share of all its tokens, class tokens counted, but no more than it has pairs."""
+    return min(int(layout.tokens * ratio), layout.patches // 2)
+
+
+def _joined(layout: Layout, clips: int) -> Layout:
+    """The layout once every `clips` neighbouring clips are one."""
+    return Layout(layout.clips // clips, layout.patches * clips, layout.class_tokens * clips)
+
+
+def _join_clips(
+    x: Float[Tensor, "video*clip token dim"], class_tokens: int, clips: int
+) -> Float[Tensor, "video*joined joined_token dim"]:
+    """Put every `clips` neighbouring clips together: their class tokens in clip order, then their patches."""
+    grouped = x.unflatten(0, (-1, clips))
+    return torch.cat([grouped[:, :, :class_tokens].flatten(1, 2), grouped[:, :, class_tokens:].flatten(1, 2)], dim=1)
+
+
+def _join(tokens: Tokens, clips: int) -> Tokens:
+    return Tokens(
+        x=_join_clips(tokens.x, tokens.class_tokens, clips),
+        size=_join_clips(tokens.size, tokens.class_tokens, clips),
+        clips=tokens.clips // clips,
+        class_tokens=tokens.class_tokens * clips,
+        source=None if tokens.source is None else _join_source(tokens.source, tokens.layout, clips),
+    )
+
+
+def _join_source(
+    source: Int[Tensor, "video frame*patch"], layout: Layout, clips: int
+) -> Int[Tensor, "video frame*patch"]:
+    """Only patches have sources, so a token moves behind all class tokens of its joined clip."""
+    clip, token = source // layout.tokens, source % layout.tokens
+    patch = (clip % clips) * layout.patches + token - layout.class_tokens
+    joined = _joined(layout, clips)
+    return ((clip // clips) * joined.tokens + joined.class_tokens + patch).where(source >= 0, -1)
+
+
+def _check_joins(frames: int, blocks: list[int], clips: list[int]) -> None:
+    if not blocks or len(blocks) != len(clips):
+        raise ValueError(
+            f"reducer.join_blocks={blocks} and reducer.join_clips={clips}: "
+            "name one number of clips for each joining block"
+        )
+    if min(blocks) < 0 or any(later <= earlier for earlier, later in pairwise(blocks)):
+        raise ValueError(f"reducer.join_blocks={blocks}: the blocks must ascend, from 0 on")
+    if min(clips) < 1 or frames % prod(clips):
+        raise ValueError(
+            f"reducer.join_clips={clips} join {prod(clips)} frames into one clip, which does not divide "
+            f"frames={frames}: change data.frames or reducer.join_clips"
+        )
+
+
+def _check_merges(image_merge: int, merge_ratio: float, intra_merge_ratio: float) -> None:
+    if image_merge < 0:
+        raise ValueError(f"reducer.image_merge={image_merge}: the number of merges cannot be negative")
+    for knob, ratio in (("merge_ratio", merge_ratio), ("intra_merge_ratio", intra_merge_ratio)):
+        if not 0 <= ratio <= 1:
+            raise ValueError(f"reducer.{knob}={ratio}: a share of the tokens, between 0 and 1")

@@ -1,0 +1,66 @@
+"""ToMe: merge the most similar patches of each frame in every block (Bolya et al., ICLR 2023)."""
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from retrieval.matching import bipartite_match, destinations, merge
+from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, follow, plan
+
+
+def merge_patches(tokens: Tokens, metric: Float[Tensor, "video*clip token key"], merges: int) -> Tokens:
+    """Merge `merges` pairs of patches in every clip, matched on `metric`."""
+    if merges == 0:
+        return tokens
+    matching = bipartite_match(metric, merges, tokens.class_tokens)
+    x, size = merge(matching, tokens.x, tokens.size)
+    merged = replace(tokens, x=x, size=size)
+    if tokens.source is None:
+        return merged
+    clip_start = torch.arange(tokens.clips, device=x.device)[:, None] * x.shape[1]
+    destination = destinations(matching).unflatten(0, (-1, tokens.clips)) + clip_start
+    return replace(merged, source=follow(tokens.source, destination.flatten(1)))
+
+
+def without_patches(layout: Layout, merges: int, block: int, knob: str) -> Layout:
+    """The layout after `merges` merges in every clip.
+
+    Raises:
+        ValueError: the clips have too few patches for that many pairs.
+    """
+    if merges > layout.patches // 2:
+        raise ValueError(
+            f"{knob}={merges} merges in block {block}, but {layout.patches} patches are left there and at most "
+            f"{layout.patches // 2} pairs can merge: lower {knob}"
+        )
+    return replace(layout, patches=layout.patches - merges)
+
+
+class ToMe(Reducer):
+    """Merge `image_merge` pairs of patches per frame in every block, matched on the attention's keys.
+
+    Args:
+        image_merge: token pairs merged in each frame by each block (the paper's r).
+        proportional_attention: add log(size) to the attention logits (eq. 1).
+
+    Raises:
+        ValueError: a negative number of merges; when the tower is built, more merges than it has tokens.
+    """
+
+    def __init__(self, image_merge: int = 2, proportional_attention: bool = True) -> None:
+        super().__init__()
+        if image_merge < 0:
+            raise ValueError(f"reducer.image_merge={image_merge}: the number of merges cannot be negative")
+        self.image_merge = image_merge
+        self.proportional_attention = proportional_attention
+
+    def build(self, tower: TowerShape, position_embedding: Float[Tensor, "patch dim"]) -> None:
+        plan(self, tower, frames=1)
+
+    def layout_after_attention(self, layout: Layout, block: int) -> Layout:
+        return without_patches(layout, self.image_merge, block, "reducer.image_merge")
+
+    def after_attention(self, tokens: Tokens, keys: Float[Tensor, "video*clip token key"], block: int) -> Tokens:
+        return merge_patches(tokens, keys, self.image_merge)
