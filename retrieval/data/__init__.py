@@ -1,0 +1,1 @@
+"""Data: captioned videos on their way from files to batches; knows nothing of the model."""

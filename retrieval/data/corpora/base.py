@@ -1,0 +1,48 @@
+"""The contract of a corpus: whoever reads a benchmark's annotations returns a list of records per split."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A video, or a part of one, with its captions.
+
+    Attributes:
+        video_id: its name, unique within its split.
+        path: its file; several records may share one.
+        captions: at least one.
+        start: where the part begins, in seconds; None: at the start of the file.
+        end: where the part ends, in seconds; None: at the end of the file.
+    """
+
+    video_id: str
+    path: Path
+    captions: tuple[str, ...]
+    start: float | None = None
+    end: float | None = None
+
+
+class Corpus(ABC):
+    """A captioned set of videos."""
+
+    def prepare(self) -> None:
+        """Write or fetch what is missing; called by one process per machine, may be called again."""
+
+    @abstractmethod
+    def records(self, split: str) -> list[Record]:
+        """The records of `split` (train, val or test), always in the same order.
+
+        Raises:
+            ValueError: a split that is unknown or has no videos.
+            FileNotFoundError: annotations that are not there.
+        """
+
+
+def check_split(split: str) -> None:
+    """Raise ValueError unless `split` is train, val or test."""
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
