@@ -1,0 +1,81 @@
+"""The cost of CLIP's towers in multiply-accumulates (MACs), from sizes alone and by PyTorch's own counter.
+
+In: every matrix product (projections, attention, MLP, the output projection) and the patch convolution, as in the
+GFLOPs of ToMe (Bolya et al. 2023) and TempMe (Shen et al. 2025), which are MACs too. Out: norms, softmax, activations,
+additions, sorting and gathering, and the token embedding, which is a look-up. A reducer's own products come on top
+where it has any: `matching_macs` for bipartite soft matching; distances between points are no matrix products and are
+left out by PyTorch's counter as well.
+"""
+
+from collections.abc import Callable, Sequence
+
+from torch.backends.mha import get_fastpath_enabled, set_fastpath_enabled
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from retrieval.reducers.base import Layout
+
+
+def video_macs(
+    layouts: Sequence[tuple[Layout, Layout]],
+    *,
+    frames: int,
+    patches: int,
+    patch_size: int,
+    width: int,
+    mlp_width: int,
+    output_dim: int,
+    lora_rank: int = 0,
+) -> int:
+    """MACs of the video tower for one video.
+
+    Args:
+        layouts: what each block's attention and MLP work on, from `retrieval.reducers.base.plan`.
+        frames: frames that are cut into patches.
+        patches: patches of a frame.
+        patch_size: pixels along a patch's side, of 3 channels each.
+        width: channels of a token.
+        mlp_width: hidden channels of the MLP.
+        output_dim: dimensions of the joint space, into which all class tokens left are projected.
+        lora_rank: rank of LoRA on queries, keys and values together (rank x width, 3 width x rank), where it runs
+            beside the frozen projection; 0 where there is none or it is merged into the weights.
+    """
+    macs = frames * patches * 3 * patch_size**2 * width
+    for attention, mlp in layouts:
+        macs += attention.clips * attention_macs(attention.tokens, width, lora_rank)
+        macs += mlp.clips * 2 * mlp.tokens * width * mlp_width
+    last = layouts[-1][1]
+    return macs + last.clips * last.class_tokens * width * output_dim
+
+
+def text_macs(words: int, *, width: int, blocks: int, mlp_width: int, output_dim: int, lora_rank: int = 0) -> int:
+    """MACs of the text tower for one caption of `words` tokens, padding included; causal attention counts in full."""
+    block = attention_macs(words, width, lora_rank) + 2 * words * width * mlp_width
+    return blocks * block + width * output_dim
+
+
+def attention_macs(tokens: int, width: int, lora_rank: int = 0) -> int:
+    """MACs of self-attention over one sequence: queries, keys, values, their LoRA, the two products, the output."""
+    projections = 4 * tokens * width**2 + 4 * tokens * width * lora_rank
+    return projections + 2 * tokens**2 * width
+
+
+def matching_macs(patches: int, channels: int) -> int:
+    """MACs of the similarities of one bipartite soft matching: half of the patches against the other half."""
+    return (patches // 2) * (patches - patches // 2) * channels
+
+
+def counted_macs(function: Callable[[], object]) -> int:
+    """MACs that PyTorch counts while `function` runs (half of its FLOPs).
+
+    Fused attention is switched off for the run, because PyTorch's counter does not see into all of its kernels.
+    """
+    counter = FlopCounterMode(display=False)
+    fastpath = get_fastpath_enabled()
+    set_fastpath_enabled(False)
+    try:
+        with counter, sdpa_kernel(SDPBackend.MATH):
+            function()
+    finally:
+        set_fastpath_enabled(fastpath)
+    return counter.get_total_flops() // 2

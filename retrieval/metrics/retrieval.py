@@ -1,0 +1,135 @@
+"""The retrieval metrics of `functional.py` for features that come in batches, on any number of processes."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
+
+from retrieval.metrics.functional import CHUNK, TEMPERATURE, check_knobs, retrieval_metrics
+from retrieval.metrics.scores import check_finite, cosine_scores
+
+
+class RetrievalMetrics(Metric):
+    """The metrics of features that come in batches, on any number of processes.
+
+    Videos and captions are known by their index in the dataset: what a padded sampler repeats is dropped by it, and
+    a caption finds its video by it. `compute` returns the metrics (keys: `functional.py`) and the counts `videos`,
+    `captions`, `videos_without_caption` and `captions_without_video`; the latter are dropped. Videos without a caption
+    stay as candidates of t2v. Every process needs at least one update.
+
+    Args:
+        rescoring: None, or "dual_softmax" for its metrics beside the plain ones.
+        temperature: the rescoring's factor on the cosines.
+        chunk: captions and videos per block of scores; memory grows with its square.
+        settings: torchmetrics' own (`sync_on_compute`, `process_group`, …).
+
+    Example:
+        >>> metrics = RetrievalMetrics()
+        >>> metrics.update_videos(torch.eye(3), torch.tensor([7, 8, 9]))
+        >>> metrics.update_captions(torch.eye(3), torch.arange(3), video_index=torch.tensor([7, 8, 9]))
+        >>> metrics.compute()["r_sum"]
+        600.0
+    """
+
+    is_differentiable = False
+    higher_is_better = None
+    full_state_update = False
+    features: list[Tensor]
+    labels: list[Tensor]
+
+    def __init__(
+        self, rescoring: str | None = None, temperature: float = TEMPERATURE, chunk: int = CHUNK, **settings: Any
+    ) -> None:
+        super().__init__(**settings)
+        check_knobs(rescoring, temperature, chunk)
+        self.rescoring, self.temperature, self.chunk = rescoring, temperature, chunk
+        # One table for both kinds, as a process whose list is empty would break torchmetrics' gathering.
+        self.add_state("features", default=[], dist_reduce_fx="cat")
+        self.add_state("labels", default=[], dist_reduce_fx="cat")
+
+    def update(
+        self,
+        features: Float[Tensor, "item dim"],
+        index: Int[Tensor, " item"],
+        video_index: Int[Tensor, " item"] | None = None,
+    ) -> None:
+        """Add captions where `video_index` is given, else videos; `update_videos` and `update_captions` say which.
+
+        Raises:
+            ValueError: features that are not finite, indices below 0 or not one a feature.
+        """
+        kind = "video" if video_index is None else "caption"
+        check_index(index, len(features), f"{kind} index")
+        if video_index is not None:
+            check_index(video_index, len(features), "video_index of the captions")
+        check_finite(features, index, f"{kind} features")
+        video = torch.full_like(index, -1) if video_index is None else video_index
+        self.features.append(features.detach().float().to(self.device))
+        self.labels.append(torch.stack([index, video], dim=1).long().to(self.device))
+
+    def update_videos(self, features: Float[Tensor, "video dim"], index: Int[Tensor, " video"]) -> None:
+        """Add videos; `index` is each video's number in the dataset."""
+        self.update(features, index)
+
+    def update_captions(
+        self,
+        features: Float[Tensor, "caption dim"],
+        index: Int[Tensor, " caption"],
+        video_index: Int[Tensor, " caption"],
+    ) -> None:
+        """Add captions; `index` is each caption's number in the dataset, `video_index` that of its video."""
+        self.update(features, index, video_index)
+
+    def compute(self) -> dict[str, float]:
+        """The metrics of all that was added since the last reset.
+
+        Raises:
+            ValueError: no videos, no captions, no caption of any of the videos, or one caption index for two videos.
+        """
+        if len(self.labels) == 0:
+            raise ValueError("no videos and no captions to rank: call update_videos and update_captions first")
+        features, labels = _drop_repeated(dim_zero_cat(self.features), dim_zero_cat(self.labels))
+        is_video = labels[:, 1] < 0
+        videos, video_index = features[is_video], labels[is_video, 0]
+        known = torch.isin(labels[:, 1], video_index)
+        missing = int((~is_video & ~known).sum())
+        if missing and not known.any():
+            raise ValueError(
+                f"none of the {missing} captions belongs to any of the {len(videos)} videos: check video_index"
+            )
+        video_of_caption = torch.searchsorted(video_index, labels[known, 1])
+        scores = cosine_scores(features[known], videos)
+        counts = {
+            "videos": float(len(videos)),
+            "captions": float(len(video_of_caption)),
+            "videos_without_caption": float(len(videos) - len(video_of_caption.unique())),
+            "captions_without_video": float(missing),
+        }
+        settings = (self.rescoring, self.temperature, self.chunk)
+        return retrieval_metrics(scores, len(videos), video_of_caption, *settings) | counts
+
+
+def _drop_repeated(
+    features: Float[Tensor, "row dim"], labels: Int[Tensor, "row 2"]
+) -> tuple[Float[Tensor, "item dim"], Int[Tensor, "item 2"]]:
+    """The first row of each caption index and of each video index, sorted by index."""
+    kinds = torch.stack([labels[:, 1].clamp(max=0), labels[:, 0]], dim=1)
+    items, item = kinds.unique(dim=0, return_inverse=True)
+    order = item.argsort(stable=True)
+    first = order[torch.searchsorted(item[order], torch.arange(len(items), device=item.device))]
+    clash = (labels[first][item] != labels).any(1)
+    if clash.any():
+        caption = labels[clash][0, 0].item()
+        raise ValueError(f"caption index {caption} came with two different videos: give each caption its own index")
+    return features[first], labels[first]
+
+
+def check_index(index: Int[Tensor, " number"], items: int, name: str) -> None:
+    """Raise a ValueError unless there is one index from 0 for each of the items."""
+    if len(index) != items:
+        raise ValueError(f"{len(index)} values of {name} for {items} features: give one each")
+    if (index < 0).any():
+        raise ValueError(f"{name} {index.min().item()} is below 0: number the dataset's items from 0")

@@ -1,0 +1,65 @@
+"""Scores of captions against videos, a block at a time, so that the full matrix need never exist.
+
+A `Scores` gives, for some captions and some videos, two blocks [caption, video]: the scores that rank videos for a
+caption (t2v) and those that rank captions for a video (v2t). Plain scores are the same for both; a rescoring
+(`rescoring.py`) makes them differ.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Indices = Int[Tensor, " _"]
+Block = Float[Tensor, "caption video"]
+Scores = Callable[[Indices, Indices], tuple[Block, Block]]
+
+
+def matrix_scores(similarity: Float[Tensor, "caption video"]) -> Scores:
+    """Scores read from a given matrix, at the precision it has.
+
+    Raises:
+        ValueError: entries that are not finite.
+    """
+    check_finite(similarity, torch.arange(len(similarity)), "rows of the similarity matrix")
+
+    def scores(captions: Indices, videos: Indices) -> tuple[Block, Block]:
+        block = similarity[captions][:, videos]
+        return block, block
+
+    return scores
+
+
+def cosine_scores(captions: Float[Tensor, "caption dim"], videos: Float[Tensor, "video dim"]) -> Scores:
+    """Cosines between features of any norm, as float32.
+
+    Norms and products are summed in float64 and rounded once: equal pairs then score equally whatever the block's
+    shape, the device, autocast or TF32, so that ties stay ties and the ranks do not depend on the chunks.
+
+    Raises:
+        ValueError: features that are not finite.
+    """
+    check_finite(captions, torch.arange(len(captions)), "caption features")
+    check_finite(videos, torch.arange(len(videos)), "video features")
+    caption_features, video_features = (F.normalize(x.double(), dim=1).float() for x in (captions, videos))
+
+    def scores(caption: Indices, video: Indices) -> tuple[Block, Block]:
+        block = (caption_features[caption].double() @ video_features[video].double().T).float()
+        return block, block
+
+    return scores
+
+
+def check_finite(values: Float[Tensor, "row column"], index: Int[Tensor, " row"], name: str) -> None:
+    """Raise a ValueError that counts and names the rows of `values` with NaN or inf."""
+    broken = ~values.isfinite().all(dim=1)
+    if not broken.any():
+        return
+    numbers = index[broken.to(index.device)].tolist()
+    which = ", ".join(map(str, numbers[:5])) + (", …" if len(numbers) > 5 else "")
+    raise ValueError(
+        f"{len(numbers)} of {len(values)} {name} hold NaN or inf (index {which}): "
+        "check the weights, the learning rate and the precision"
+    )
