@@ -4,7 +4,9 @@ A scene is told in full by its captions. Reversing it in time gives another scen
 told by the opposite moves in the opposite order.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -43,6 +45,7 @@ TEMPLATES = (
     "{speed} {path} travels a {size} {texture} {colour} {shape}{companion} in a {background} scene",
 )
 
+T = TypeVar("T")
 Image = UInt8[np.ndarray, "height width 3"]
 
 
@@ -67,8 +70,8 @@ class Scene:
 def draw_scene(random: np.random.Generator) -> Scene:
     """A scene with every attribute drawn evenly; a third of the scenes have a companion."""
 
-    def pick(options):  # type: ignore[no-untyped-def]
-        return options[random.integers(len(options))]
+    def pick(options: Sequence[T]) -> T:
+        return options[int(random.integers(len(options)))]
 
     colour, shape = pick(tuple(COLOURS)), pick(SHAPES)
     others = [(c, s) for c in COLOURS for s in SHAPES if c != colour and s != shape]

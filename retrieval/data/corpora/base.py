@@ -29,7 +29,7 @@ class Record:
 class Corpus(ABC):
     """A captioned set of videos."""
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - most corpora have nothing to prepare
         """Write or fetch what is missing; called by one process per machine, may be called again."""
 
     @abstractmethod

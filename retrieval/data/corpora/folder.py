@@ -65,7 +65,7 @@ def read_rows(path: Path) -> list[Row]:
     """
     if not path.is_file():
         beside = sorted(file.name for ending in ("*.csv", "*.jsonl") for file in path.parent.glob(ending))
-        raise FileNotFoundError(f"data.captions={path}: no such file; tables found there: {', '.join(beside) or 'none'}")
+        raise FileNotFoundError(f"data.captions={path}: no such file; tables there: {', '.join(beside) or 'none'}")
     readers = {".csv": _read_csv, ".jsonl": _read_json_lines}
     if path.suffix not in readers:
         raise ValueError(f"data.captions={path}: unknown ending {path.suffix!r}; choose one of {', '.join(readers)}")

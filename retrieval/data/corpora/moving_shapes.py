@@ -1,7 +1,7 @@
-"""Moving shapes: a small captioned corpus, written on the spot as real H.264 files, that no time-blind model can solve.
+"""Moving shapes: a small captioned corpus, written on the spot as H.264 files, that no time-blind model can solve.
 
-Captions tell a shape's colour, texture, size, background, speed and the order of its moves (see `retrieval.data.scenes`).
-A share of the videos comes in twins: the same frames once forward and once reversed, told apart by their moves alone.
+Captions tell a shape's colour, texture, size, background, speed and moves (see `retrieval.data.scenes`). A share of the
+videos comes in twins: the same frames once forward and once reversed, told apart by their moves alone.
 A model that is blind to the order of frames can only guess between twins, so its expected R@1 is at most
 1 - twin_share / 2. Every frame is coded on its own with one fixed quantiser, so that twins decode to the very same
 frames and the codec gives nothing away. A sampler must be even in time for this to hold: `even_frames` is, where a clip
@@ -113,7 +113,7 @@ class MovingShapes(Corpus):
 
     def records(self, split: str) -> list[Record]:
         if not self.folder.is_dir():
-            raise FileNotFoundError(f"data.root={self.root}: {self.folder.name} is not there; call prepare() to write it")
+            raise FileNotFoundError(f"data.root={self.root}: {self.folder.name} is missing; prepare() writes it")
         return Folder(self.folder, "captions.csv").records(split)
 
     def plan(self) -> Iterator[Video]:

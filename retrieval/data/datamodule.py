@@ -1,0 +1,168 @@
+"""The data of an experiment: a corpus, read by a sampler, in batches on the device."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from retrieval.data.corpora.base import Corpus, Record
+from retrieval.data.dataset import ClipReader, EvaluationCaptions, EvaluationVideos, TrainingPairs
+from retrieval.data.loading import Batch, EpochSampler, Tokenizer, TrainingLoader, collate
+from retrieval.data.sampling import Sampler
+from retrieval.data.transforms import Preprocess, normalize, resize_and_crop
+
+
+class RetrievalDataModule(L.LightningDataModule):
+    """Training pairs, and for evaluation two loaders: the videos, then the captions, each once.
+
+    Batches on the device:
+        training: `frames` [video, frame, 3, size, size], `token_ids` [video, word], `skipped`.
+        videos: `frames`, `video` [video] the videos' indices, `skipped`.
+        captions: `token_ids` [caption, word], `caption` [caption] their indices, `video` [caption] their videos'.
+    `skipped` lists the videos that could not be read, a message each.
+
+    Args:
+        corpus: from `paths` to the captioned videos.
+        preprocess: what the model expects of its frames.
+        tokenizer: texts to token ids [text, word].
+        frames: per clip.
+        sampler: which frames of a video those are.
+        augmentation: from the image size to the training transform of a clip.
+        batch_size: training videos per batch and device.
+        eval_batch_size: videos, and captions, per batch and device in evaluation.
+        num_workers: processes that read videos, each with one decoding thread; 0: the main process.
+        pairs: "video": each video once an epoch with a random caption; "caption": each of its captions once.
+        val_split, test_split: the splits that validation and test read.
+        on_error: what a broken video does: "raise", or "skip": another one takes its place and it is listed at the end.
+        short_side: shrink frames to this shorter side while decoding; None: only in the transform.
+        seed: of every random choice.
+        paths: where the corpus is: `root`, and what else it asks for.
+
+    Attributes:
+        skipped: the messages of all videos skipped so far, in order, each once.
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        corpus: Callable[..., Corpus],
+        preprocess: Preprocess,
+        tokenizer: Tokenizer,
+        frames: int,
+        sampler: Sampler,
+        augmentation: Callable[[int], Callable[[Tensor], Tensor]],
+        batch_size: int,
+        eval_batch_size: int,
+        num_workers: int,
+        pairs: str,
+        val_split: str,
+        test_split: str,
+        on_error: str,
+        short_side: int | None,
+        seed: int,
+        **paths: str | Path,
+    ) -> None:
+        super().__init__()
+        _check_choice("pairs", pairs, ("video", "caption"))
+        _check_choice("on_error", on_error, ("raise", "skip"))
+        minima = {"frames": 1, "batch_size": 1, "eval_batch_size": 1, "num_workers": 0, "short_side": 1}
+        values = (frames, batch_size, eval_batch_size, num_workers, 1 if short_side is None else short_side)
+        for (knob, minimum), value in zip(minima.items(), values, strict=True):
+            if value < minimum:
+                raise ValueError(f"data.{knob}={value}, must be at least {minimum}")
+        self.corpus, self.preprocess, self.tokenizer = corpus(**paths), preprocess, tokenizer
+        self.pairs, self.on_error, self.seed = pairs, on_error, seed
+        self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
+        self.splits = {"train": "train", "val": val_split, "test": test_split}
+        size = preprocess.image_size
+        self.training_reader = ClipReader(frames, sampler, augmentation(size), short_side)
+        self.evaluation_reader = ClipReader(frames, sampler, resize_and_crop(size), short_side)
+        self.records: dict[str, list[Record]] = {}
+        self.skipped: list[str] = []
+
+    def prepare_data(self) -> None:
+        self.corpus.prepare()
+
+    def setup(self, stage: str) -> None:
+        """Read the annotations that `stage` needs, so that what is missing is known before the first batch."""
+        stages = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
+        for loader in stages.get(stage, ()):
+            self._records(loader)
+
+    def train_dataloader(self) -> TrainingLoader:
+        """Raises ValueError where the split does not fill one batch on each device."""
+        dataset = TrainingPairs(self._records("train"), self.training_reader, self.pairs, self.seed, self.on_error)
+        ranks = self.trainer.world_size if self.trainer else 1
+        if len(dataset) < ranks * self.batch_size:
+            raise ValueError(
+                f"data.batch_size={self.batch_size} on {ranks} device(s) needs {ranks * self.batch_size} training "
+                f"samples, the split has {len(dataset)}: lower data.batch_size"
+            )
+        sampler = EpochSampler(dataset, ranks, self.trainer.global_rank if self.trainer else 0, self.seed)
+        knobs = self._loader_knobs(self.num_workers)
+        return TrainingLoader(dataset, self.batch_size, sampler=sampler, drop_last=True, **knobs)
+
+    def val_dataloader(self) -> list[DataLoader[Batch]]:
+        return self._evaluation_loaders("val")
+
+    def test_dataloader(self) -> list[DataLoader[Batch]]:
+        return self._evaluation_loaders("test")
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Normalise on the device: the bytes travel, a quarter of the floats; and note what was skipped."""
+        self.skipped += [message for message in dict.fromkeys(batch.get("skipped", ())) if message not in self.skipped]
+        if "frames" in batch:
+            batch["frames"] = normalize(batch["frames"], self.preprocess)
+        return batch
+
+    def teardown(self, stage: str) -> None:
+        """List what was skipped, once, on all devices together."""
+        self.skipped = _gathered(self.skipped)
+        if self.skipped:
+            rank_zero_warn(f"{len(self.skipped)} videos could not be read:\n" + "\n".join(self.skipped))
+
+    def _records(self, loader: str) -> list[Record]:
+        split = self.splits[loader]
+        if split not in self.records:
+            self.records[split] = self.corpus.records(split)
+        return self.records[split]
+
+    def _evaluation_loaders(self, loader: str) -> list[DataLoader[Batch]]:
+        records = self._records(loader)
+        videos = EvaluationVideos(records, self.evaluation_reader, self.on_error)
+        captions = EvaluationCaptions(records)
+        return [
+            DataLoader(videos, self.eval_batch_size, **self._loader_knobs(self.num_workers)),
+            DataLoader(captions, self.eval_batch_size, **self._loader_knobs(0)),
+        ]
+
+    def _loader_knobs(self, num_workers: int) -> dict[str, Any]:
+        return {
+            "num_workers": num_workers,
+            "persistent_workers": num_workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+            "collate_fn": partial(collate, tokenizer=self.tokenizer),
+        }
+
+
+def _check_choice(knob: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"data.{knob}={value!r}: choose one of {', '.join(choices)}")
+
+
+def _gathered(messages: list[str]) -> list[str]:
+    """The messages of all ranks, each once."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return messages
+    ranks: list[list[str]] = [[] for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather_object(ranks, messages)
+    return list(dict.fromkeys(message for rank in ranks for message in rank))

@@ -1,0 +1,101 @@
+"""Which frames of a video are read: pure functions that return exactly as many indices as asked for, in order.
+
+Both repeat frames where the clip has too few. With `generator` None (evaluation) both are deterministic.
+"""
+
+from collections.abc import Sequence
+from math import ceil, floor
+from typing import Protocol
+
+import torch
+
+
+class Sampler(Protocol):
+    """`count` frame indices between `start` and `end` (seconds; None: the whole video) of a video of `total` frames."""
+
+    def __call__(
+        self,
+        total: int,
+        fps: float,
+        count: int,
+        start: float | None = None,
+        end: float | None = None,
+        generator: torch.Generator | None = None,
+    ) -> list[int]: ...
+
+
+def even_frames(
+    total: int,
+    fps: float,
+    count: int,
+    start: float | None = None,
+    end: float | None = None,
+    generator: torch.Generator | None = None,
+    rate: float = 1.0,
+) -> list[int]:
+    """`rate` frames a second, then evenly `count` of those (CLIP4Clip, TempMe), in training too.
+
+    A clip with fewer than `count` of those is sampled evenly from its first frame to its last, and evenly in time: its
+    reverse gives the same frames.
+
+    Raises:
+        ValueError: a clip that begins after the video's end, or impossible numbers.
+    """
+    first, frames = _clip(total, fps, count, start, end)
+    if rate <= 0:
+        raise ValueError(f"data.sampler.rate={rate} frames a second, must be positive")
+    stride = max(1, round(fps / rate))
+    candidates = range(first, first + frames, stride)
+    if len(candidates) < count:
+        return [first + offset for offset in _mirrored(_spread(frames, count), frames)]
+    return [candidates[floor(position)] for position in _spread(len(candidates), count)]
+
+
+def segment_frames(
+    total: int,
+    fps: float,
+    count: int,
+    start: float | None = None,
+    end: float | None = None,
+    generator: torch.Generator | None = None,
+) -> list[int]:
+    """A frame from each of `count` equal segments: at random in training, the centres in evaluation (TSN).
+
+    Raises:
+        ValueError: a clip that begins after the video's end, or impossible numbers.
+    """
+    first, frames = _clip(total, fps, count, start, end)
+    if generator is None:
+        centres = [(segment + 0.5) * frames / count - 0.5 for segment in range(count)]
+        return [first + offset for offset in _mirrored(centres, frames)]
+    draws = torch.rand(count, generator=generator, dtype=torch.float64).tolist()
+    return [first + min(frames - 1, floor((segment + draw) * frames / count)) for segment, draw in enumerate(draws)]
+
+
+def _clip(total: int, fps: float, count: int, start: float | None, end: float | None) -> tuple[int, int]:
+    """First frame and number of frames, at least 1, of the clip between `start` and `end`."""
+    if total < 1 or not fps > 0:
+        raise ValueError(f"it has {total} frames at {fps} frames a second: nothing to sample from")
+    if count < 1:
+        raise ValueError(f"data.frames={count}, must be at least 1")
+    first = 0 if start is None else floor(start * fps)
+    if first >= total:
+        raise ValueError(f"the clip starts at {start} s, but the video ends at {total / fps:.2f} s")
+    last = total if end is None else min(total, ceil(end * fps))
+    if last <= first:
+        raise ValueError(f"the clip from {start or 0.0} s to {end} s has no frame")
+    return first, last - first
+
+
+def _spread(size: int, count: int) -> list[float]:
+    """`count` positions from 0 to size - 1; a single one in the middle."""
+    if count == 1:
+        return [(size - 1) / 2]
+    return [position * (size - 1) / (count - 1) for position in range(count)]
+
+
+def _mirrored(positions: Sequence[float], size: int) -> list[int]:
+    """Round the first half and mirror it, so that ties round alike from both ends."""
+    half = [floor(position + 0.5) for position in positions[: len(positions) // 2]]
+    middle = [floor(positions[len(half)])] if len(positions) % 2 else []
+    return [min(index, size - 1) for index in half] + middle + [max(size - 1 - index, 0) for index in reversed(half)]

@@ -1,0 +1,75 @@
+"""What happens to pixels: crop and augmentation of a clip, all frames alike, and the normalisation on the device."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Generator, Tensor
+from torchvision.transforms import InterpolationMode, v2
+
+Frames = UInt8[Tensor, "frame 3 height width"]
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What a model expects of its frames.
+
+    Attributes:
+        image_size: height and width in pixels.
+        mean: per colour channel, of values in [0, 1].
+        std: per colour channel.
+    """
+
+    image_size: int
+    mean: Sequence[float]
+    std: Sequence[float]
+
+
+def resize_and_crop(size: int) -> v2.Transform:
+    """CLIP's own: the shorter side to `size` by antialiased bicubic interpolation, then the centre crop."""
+    return v2.Compose([v2.Resize(size, InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(size)])
+
+
+def crop_and_flip(size: int, min_scale: float, flip: float) -> v2.Transform:
+    """A random crop of `min_scale` to all of the area, resized to `size`, flipped left to right with chance `flip`.
+
+    Raises:
+        ValueError: numbers outside of (0, 1] and [0, 1].
+    """
+    if not (0 < min_scale <= 1 and 0 <= flip <= 1):
+        raise ValueError(f"data.augmentation: min_scale={min_scale} must be in (0, 1] and flip={flip} in [0, 1]")
+    crop = v2.RandomResizedCrop(size, (min_scale, 1.0), interpolation=InterpolationMode.BICUBIC, antialias=True)
+    return v2.Compose([crop, v2.RandomHorizontalFlip(flip)])
+
+
+def randaugment(size: int, operations: int, magnitude: int) -> v2.Transform:
+    """RandAugment (Cubuk et al., 2020) on the centre crop: `operations` in a row, of strength `magnitude` in 0 to 30.
+
+    Raises:
+        ValueError: impossible numbers.
+    """
+    if operations < 1 or not 0 <= magnitude <= 30:
+        raise ValueError(f"data.augmentation: operations={operations} must be 1 or more, magnitude={magnitude} 0 to 30")
+    return v2.Compose([*resize_and_crop(size).transforms, v2.RandAugment(operations, magnitude)])
+
+
+def transform_clip(frames: Frames, transform: Callable[[Tensor], Tensor], generator: Generator | None) -> Frames:
+    """`transform` of a whole clip, its random draws taken from `generator` alone.
+
+    torchvision draws from torch's global generator: it is seeded for the call and put back afterwards.
+    """
+    if generator is None:
+        return transform(frames)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        return transform(frames)
+
+
+def normalize(
+    frames: UInt8[Tensor, "video frame 3 height width"], preprocess: Preprocess
+) -> Float[Tensor, "video frame 3 height width"]:
+    """Bytes to the model's range: (frames / 255 - mean) / std."""
+    mean = torch.tensor(preprocess.mean, device=frames.device).view(3, 1, 1)
+    std = torch.tensor(preprocess.std, device=frames.device).view(3, 1, 1)
+    return (frames.float() / 255 - mean) / std
