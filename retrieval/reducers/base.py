@@ -46,24 +46,24 @@ class Tokens:
             dropped. Kept only when asked for (pictures).
     """
 
-    x: Float[Tensor, "video*clip token dim"]
-    size: Float[Tensor, "video*clip token 1"]
+    x: Float[Tensor, "clip token dim"]
+    size: Float[Tensor, "clip token 1"]
     clips: int
     class_tokens: int = 1
-    source: Int[Tensor, "video frame*patch"] | None = None
+    source: Int[Tensor, "video patch"] | None = None
 
     @property
     def layout(self) -> Layout:
         return Layout(self.clips, self.x.shape[1] - self.class_tokens, self.class_tokens)
 
-    def with_x(self, x: Float[Tensor, "video*clip token dim"]) -> "Tokens":
+    def with_x(self, x: Float[Tensor, "clip token dim"]) -> "Tokens":
         """The same tokens with new values."""
         return replace(self, x=x)
 
 
 def follow(
-    source: Int[Tensor, "video frame*patch"] | None, destination: Int[Tensor, "video clip*token"]
-) -> Int[Tensor, "video frame*patch"] | None:
+    source: Int[Tensor, "video patch"] | None, destination: Int[Tensor, "video token"]
+) -> Int[Tensor, "video patch"] | None:
     """`Tokens.source` once every token has moved to its `destination` (-1: dropped); None stays None."""
     if source is None:
         return None
@@ -104,7 +104,7 @@ class Reducer(nn.Module):
         """Reduce the input of a block."""
         return tokens
 
-    def after_attention(self, tokens: Tokens, keys: Float[Tensor, "video*clip token key"], block: int) -> Tokens:
+    def after_attention(self, tokens: Tokens, keys: Float[Tensor, "clip token key"], block: int) -> Tokens:
         """Reduce between attention and MLP; `keys` are the attention's keys averaged over heads."""
         return tokens
 

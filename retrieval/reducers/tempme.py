@@ -93,7 +93,7 @@ class TempMe(Reducer):
             tokens = tokens.with_x(x.flatten(0, 1))
         return merge_patches(_join(tokens, joined), metric, merges)
 
-    def after_attention(self, tokens: Tokens, keys: Float[Tensor, "video*clip token key"], block: int) -> Tokens:
+    def after_attention(self, tokens: Tokens, keys: Float[Tensor, "clip token key"], block: int) -> Tokens:
         merges = self.image_merge if block < self.first_join else _merges(tokens.layout, self.intra_merge_ratio)
         return merge_patches(tokens, keys, merges)
 
@@ -109,8 +109,8 @@ def _joined(layout: Layout, clips: int) -> Layout:
 
 
 def _join_clips(
-    x: Float[Tensor, "video*clip token dim"], class_tokens: int, clips: int
-) -> Float[Tensor, "video*joined joined_token dim"]:
+    x: Float[Tensor, "clip token dim"], class_tokens: int, clips: int
+) -> Float[Tensor, "joined_clip joined_token dim"]:
     """Put every `clips` neighbouring clips together: their class tokens in clip order, then their patches."""
     grouped = x.unflatten(0, (-1, clips))
     return torch.cat([grouped[:, :, :class_tokens].flatten(1, 2), grouped[:, :, class_tokens:].flatten(1, 2)], dim=1)
@@ -127,8 +127,8 @@ def _join(tokens: Tokens, clips: int) -> Tokens:
 
 
 def _join_source(
-    source: Int[Tensor, "video frame*patch"], layout: Layout, clips: int
-) -> Int[Tensor, "video frame*patch"]:
+    source: Int[Tensor, "video patch"], layout: Layout, clips: int
+) -> Int[Tensor, "video patch"]:
     """Only patches have sources, so a token moves behind all class tokens of its joined clip."""
     clip, token = source // layout.tokens, source % layout.tokens
     patch = (clip % clips) * layout.patches + token - layout.class_tokens

@@ -10,7 +10,7 @@ from retrieval.matching import bipartite_match, destinations, merge
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, follow, plan
 
 
-def merge_patches(tokens: Tokens, metric: Float[Tensor, "video*clip token key"], merges: int) -> Tokens:
+def merge_patches(tokens: Tokens, metric: Float[Tensor, "clip token key"], merges: int) -> Tokens:
     """Merge `merges` pairs of patches in every clip, matched on `metric`."""
     if merges == 0:
         return tokens
@@ -62,5 +62,5 @@ class ToMe(Reducer):
     def layout_after_attention(self, layout: Layout, block: int) -> Layout:
         return without_patches(layout, self.image_merge, block, "reducer.image_merge")
 
-    def after_attention(self, tokens: Tokens, keys: Float[Tensor, "video*clip token key"], block: int) -> Tokens:
+    def after_attention(self, tokens: Tokens, keys: Float[Tensor, "clip token key"], block: int) -> Tokens:
         return merge_patches(tokens, keys, self.image_merge)

@@ -1,0 +1,48 @@
+"""From a composed config to the objects of a job."""
+
+from typing import Any
+
+import lightning as L
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from retrieval.backbone import CLIP, load_model
+from retrieval.data import Preprocess, RetrievalDataModule
+from retrieval.module import RetrievalModule
+
+
+def build_module(config: DictConfig) -> RetrievalModule:
+    """The module to train: backbone, reducer, tuning, optimizer."""
+    reducer_config = plain(config.reducer)
+    model = load_model(config.backbone.source, instantiate(reducer_config, _convert_="all"))
+    instantiate(config.tuning)(model)
+    optimizer = instantiate(config.optimizer, _convert_="all")
+    metrics = instantiate(config.metrics)
+    return RetrievalModule(model, optimizer, metrics, reducer_config, config.seed, config.compile)
+
+
+def build_evaluation(config: DictConfig) -> RetrievalModule:
+    """The module to evaluate: a checkpoint where one is given, else the plain backbone."""
+    reducer = instantiate(plain(config.get("reducer")), _convert_="all")
+    model = load_model(config.ckpt_path or config.backbone.source, reducer)
+    return RetrievalModule(model, metrics=instantiate(config.metrics), seed=config.seed, compile=config.compile)
+
+
+def build_datamodule(config: DictConfig, model: CLIP, **choices: Any) -> RetrievalDataModule:
+    """The data, with frames and words as the model wants them."""
+    architecture = model.architecture
+    preprocess = Preprocess(model.image_size, architecture.image_mean, architecture.image_std)
+    tokenizer = model.tokenizer(config.words)
+    return instantiate(config.data, preprocess=preprocess, tokenizer=tokenizer, _convert_="all", **choices)
+
+
+def build_trainer(config: DictConfig) -> L.Trainer:
+    """Lightning's trainer with the config's callbacks and logger."""
+    callbacks = list(instantiate(config.get("callbacks") or {}, _convert_="all").values())
+    logger = instantiate(config.get("logger"), _convert_="all") or False
+    return instantiate(config.trainer, callbacks=callbacks, logger=logger, _convert_="all")
+
+
+def plain(config: DictConfig | None) -> dict[str, Any] | None:
+    """A config as resolved plain values."""
+    return None if config is None else OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]

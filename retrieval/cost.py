@@ -1,0 +1,40 @@
+"""What a model costs: parameters, tokens and multiply-accumulates, from its sizes alone."""
+
+from typing import Any
+
+from retrieval.backbone import CLIP
+from retrieval.metrics import text_macs, video_macs
+from retrieval.reducers import plan
+
+
+def cost(model: CLIP, frames: int, words: int) -> dict[str, Any]:
+    """Parameters; the tokens of a video after the last block; GMACs of one video and of one caption.
+
+    GMACs are 10^9 multiply-accumulates of matrix products and convolutions; the papers call them GFLOPs.
+    """
+    visual, text = model.visual, model.text
+    layouts = plan(visual.reducer, visual.shape, frames)
+    video = video_macs(
+        layouts,
+        frames=frames,
+        patches=visual.shape.patches,
+        patch_size=visual.conv1.kernel_size[0],
+        width=visual.shape.width,
+        mlp_width=visual.blocks[0].mlp.c_fc.out_features,
+        output_dim=visual.proj.shape[1],
+    )
+    caption = text_macs(
+        words,
+        width=text.text_projection.shape[0],
+        blocks=len(text.blocks),
+        mlp_width=text.blocks[0].mlp.c_fc.out_features,
+        output_dim=text.text_projection.shape[1],
+    )
+    last = layouts[-1][1]
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "trained_parameters": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+        "output_tokens": last.clips * last.tokens,
+        "video_gmacs": round(video / 1e9, 4),
+        "text_gmacs": round(caption / 1e9, 4),
+    }

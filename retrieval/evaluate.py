@@ -1,0 +1,37 @@
+"""`python -m retrieval.evaluate`: a checkpoint or a plain backbone, on any split."""
+
+import hydra
+import lightning as L
+from omegaconf import DictConfig
+
+from retrieval.building import build_datamodule, build_evaluation, build_trainer
+from retrieval.cost import cost
+from retrieval.errors import clear_errors
+from retrieval.results import report, save_config
+from retrieval.runs import register_resolvers
+
+register_resolvers()
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
+@clear_errors
+def main(config: DictConfig) -> None:
+    """Run the job."""
+    L.seed_everything(config.seed, workers=True)
+    module = build_evaluation(config)
+    data = build_datamodule(config, module.model, test_split=config.split)
+    trainer = build_trainer(config)
+    save_config(config)
+    metrics = trainer.test(module, data, verbose=False)[0]
+    report(
+        config.run_dir,
+        metrics,
+        split=config.split,
+        checkpoint=config.ckpt_path or f"{config.backbone.source}, as it is",
+        seed=config.seed,
+        cost=cost(module.model, config.data.frames, config.words),
+    )
+
+
+if __name__ == "__main__":
+    main()

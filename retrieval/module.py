@@ -1,0 +1,128 @@
+"""The LightningModule: encode, contrastive loss, retrieval metrics, optimizer."""
+
+from collections.abc import Callable
+from math import log
+from typing import Any
+
+import lightning as L
+import torch
+from jaxtyping import Float
+from open_clip.loss import ClipLoss
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from retrieval.backbone import CLIP
+from retrieval.metrics import RetrievalMetrics
+from retrieval.tuning import lora_rank
+
+Batch = dict[str, Any]
+MAX_LOGIT_SCALE = log(100)
+
+
+class RetrievalModule(L.LightningModule):
+    """Trains and evaluates a CLIP on text-video retrieval.
+
+    Args:
+        model: the CLIP with its reducer, tuned as wished.
+        optimizer: from the model and the number of steps to an optimizer and its schedule; None where nothing trains.
+        metrics: the retrieval metrics of an evaluation.
+        reducer_config: what the reducer was built from (`_target_` and knobs), saved in checkpoints for `load_model`.
+        seed: of the random numbers drawn on the model's side (reducers that sample).
+        compile: compile both towers with torch.compile.
+    """
+
+    def __init__(
+        self,
+        model: CLIP,
+        optimizer: Callable[[CLIP, int], tuple[Optimizer, LRScheduler]] | None = None,
+        metrics: RetrievalMetrics | None = None,
+        reducer_config: dict[str, Any] | None = None,
+        seed: int = 0,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.optimizer = optimizer
+        self.metrics = metrics or RetrievalMetrics()
+        self.reducer_config = reducer_config
+        self.seed = seed
+        if compile:
+            model.visual.compile()
+            model.text.compile()
+
+    def on_train_epoch_start(self) -> None:
+        """Draw every epoch's random numbers from seed, rank and epoch alone, so that a resumed run draws the same."""
+        torch.manual_seed(hash((self.seed, self.global_rank, self.current_epoch)))
+
+    def training_step(self, batch: Batch, batch_index: int) -> Float[Tensor, ""]:
+        video = F.normalize(self.model.encode_video(batch["frames"]), dim=-1)
+        text = F.normalize(self.model.encode_text(batch["token_ids"]), dim=-1)
+        loss = self.contrastive_loss(video, text)
+        if self.global_step % self.trainer.log_every_n_steps == 0 and not loss.isfinite():
+            raise ValueError(
+                f"the loss is {loss.item()} at step {self.global_step}: lower optimizer.lr or raise precision"
+            )
+        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, sync_dist=True)
+        return loss
+
+    def contrastive_loss(self, video: Float[Tensor, "pair dim"], text: Float[Tensor, "pair dim"]) -> Float[Tensor, ""]:
+        """Symmetric cross-entropy over the pairs of all ranks, with gradients through all of them."""
+        loss = ClipLoss(gather_with_grad=True, rank=self.global_rank, world_size=self.trainer.world_size)
+        return loss(video, text, self.model.logit_scale.exp())
+
+    @torch.no_grad()
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Keep the logit scale at 100 at the most (CLIP, section 2.5)."""
+        self.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+
+    def validation_step(self, batch: Batch, batch_index: int, dataloader_idx: int = 0) -> None:
+        """Encode a batch of the videos' loader or of the captions' loader."""
+        if "frames" in batch:
+            self.metrics.update_videos(self.model.encode_video(batch["frames"]), batch["video"])
+        else:
+            self.metrics.update_captions(self.model.encode_text(batch["token_ids"]), batch["caption"], batch["video"])
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_metrics("val")
+
+    def test_step(self, batch: Batch, batch_index: int, dataloader_idx: int = 0) -> None:
+        self.validation_step(batch, batch_index, dataloader_idx)
+
+    def on_test_epoch_end(self) -> None:
+        self._log_metrics("test")
+
+    def _log_metrics(self, split: str) -> None:
+        results = self.metrics.compute()
+        self.metrics.reset()
+        self.log_dict({f"{split}/{name}": value for name, value in results.items()})
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        if self.optimizer is None:
+            raise ValueError("this module was made to evaluate: give it an optimizer to train")
+        optimizer, schedule = self.optimizer(self.model, int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _identity(self) -> dict[str, Any]:
+        """What the weights belong to, as plain values."""
+        return {
+            "architecture": self.model.architecture.to_dict(),
+            "lora_rank": lora_rank(self.model),
+            "reducer": self.reducer_config,
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint.update(self._identity())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another model.
+
+        Raises:
+            ValueError: naming what differs, in the checkpoint and here.
+        """
+        for part, ours in self._identity().items():
+            if part not in checkpoint:
+                raise ValueError("ckpt_path: not a checkpoint of this project; give it as backbone.source instead")
+            if checkpoint[part] != ours:
+                raise ValueError(f"ckpt_path: the checkpoint's {part} is {checkpoint[part]}, this run's is {ours}")

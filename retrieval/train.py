@@ -1,0 +1,49 @@
+"""`python -m retrieval.train`: train, choose the checkpoint on validation, read the test split once."""
+
+from pathlib import Path
+
+import hydra
+import lightning as L
+from omegaconf import DictConfig
+
+from retrieval.backbone import read_checkpoint
+from retrieval.building import build_datamodule, build_module, build_trainer
+from retrieval.cost import cost
+from retrieval.errors import clear_errors
+from retrieval.results import report, save_config
+from retrieval.runs import register_resolvers, resumed_checkpoint
+from retrieval.tuning import lora_rank, save_adapter
+
+register_resolvers()
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+@clear_errors
+def main(config: DictConfig) -> float:
+    """Run the job; returns the best value of what the checkpoint was chosen by, for searches over configs."""
+    L.seed_everything(config.seed, workers=True)
+    resume_from = resumed_checkpoint(config.run_dir, config.ckpt_path)
+    module = build_module(config)
+    data = build_datamodule(config, module.model)
+    trainer = build_trainer(config)
+    save_config(config)
+    trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
+
+    best = trainer.checkpoint_callback
+    metrics = trainer.test(module, data, ckpt_path=best.best_model_path, weights_only=True, verbose=False)[0]
+    epoch = read_checkpoint(Path(best.best_model_path))["epoch"]
+    report(
+        config.run_dir,
+        metrics,
+        split="test",
+        checkpoint=f"best {best.monitor} (epoch {epoch})",
+        seed=config.seed,
+        cost=cost(module.model, config.data.frames, config.words),
+    )
+    if lora_rank(module.model) is not None and trainer.is_global_zero:
+        save_adapter(module.model, Path(config.run_dir, "adapter"))
+    return float(best.best_model_score)
+
+
+if __name__ == "__main__":
+    main()
