@@ -1,0 +1,21 @@
+"""Clustering of point sets `[batch, point, dim]`: pure functions, batched, exact where exactness is defined."""
+
+from retrieval.clustering.distances import Distance, check_distance, pairwise_distances
+from retrieval.clustering.graphs import heat_kernel, nearest_neighbours, spatio_temporal_window
+from retrieval.clustering.kmedoids import Clusters, k_medoids
+from retrieval.clustering.seeding import kkz_seeds
+from retrieval.clustering.spectral import spectral_clusters, spectral_embedding
+
+__all__ = [
+    "Clusters",
+    "Distance",
+    "check_distance",
+    "heat_kernel",
+    "k_medoids",
+    "kkz_seeds",
+    "nearest_neighbours",
+    "pairwise_distances",
+    "spatio_temporal_window",
+    "spectral_clusters",
+    "spectral_embedding",
+]
