@@ -15,7 +15,7 @@ def build_module(config: DictConfig) -> RetrievalModule:
     """The module to train: backbone, reducer, tuning, optimizer."""
     reducer_config = plain(config.reducer)
     model = load_model(config.backbone.source, instantiate(reducer_config, _convert_="all"))
-    instantiate(config.tuning)(model)
+    instantiate(config.tuning)(model.train())
     optimizer = instantiate(config.optimizer, _convert_="all")
     metrics = instantiate(config.metrics)
     return RetrievalModule(model, optimizer, metrics, reducer_config, config.seed, config.compile)
@@ -33,7 +33,7 @@ def build_datamodule(config: DictConfig, model: CLIP, **choices: Any) -> Retriev
     architecture = model.architecture
     preprocess = Preprocess(model.image_size, architecture.image_mean, architecture.image_std)
     tokenizer = model.tokenizer(config.words)
-    return instantiate(config.data, preprocess=preprocess, tokenizer=tokenizer, _convert_="all", **choices)
+    return instantiate(config.data, preprocess=preprocess, tokenizer=tokenizer, **choices)
 
 
 def build_trainer(config: DictConfig) -> L.Trainer:

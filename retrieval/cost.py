@@ -5,6 +5,7 @@ from typing import Any
 from retrieval.backbone import CLIP
 from retrieval.metrics import text_macs, video_macs
 from retrieval.reducers import plan
+from retrieval.tuning import lora_rank
 
 
 def cost(model: CLIP, frames: int, words: int) -> dict[str, Any]:
@@ -14,6 +15,7 @@ def cost(model: CLIP, frames: int, words: int) -> dict[str, Any]:
     """
     visual, text = model.visual, model.text
     layouts = plan(visual.reducer, visual.shape, frames)
+    rank = lora_rank(model) or 0
     video = video_macs(
         layouts,
         frames=frames,
@@ -22,6 +24,7 @@ def cost(model: CLIP, frames: int, words: int) -> dict[str, Any]:
         width=visual.shape.width,
         mlp_width=visual.blocks[0].mlp.c_fc.out_features,
         output_dim=visual.proj.shape[1],
+        lora_rank=rank,
     )
     caption = text_macs(
         words,
@@ -29,6 +32,7 @@ def cost(model: CLIP, frames: int, words: int) -> dict[str, Any]:
         blocks=len(text.blocks),
         mlp_width=text.blocks[0].mlp.c_fc.out_features,
         output_dim=text.text_projection.shape[1],
+        lora_rank=rank,
     )
     last = layouts[-1][1]
     return {

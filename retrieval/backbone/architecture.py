@@ -25,6 +25,19 @@ class Architecture:
     image_mean: tuple[float, ...] = OPENAI_DATASET_MEAN
     image_std: tuple[float, ...] = OPENAI_DATASET_STD
 
+    def __post_init__(self) -> None:
+        """Refuse towers that the reducers' hooks cannot serve, before anything is downloaded."""
+        foreign = [
+            *(key for key in ("custom_text", "multimodal_cfg") if key in self.clip),
+            *(key for key in ("timm_model_name", "attentional_pool") if key in self.clip["vision_cfg"]),
+            *(key for key in ("hf_model_name",) if key in self.clip["text_cfg"]),
+        ]
+        if foreign or not isinstance(self.clip["vision_cfg"]["layers"], int):
+            raise ValueError(
+                f"backbone with {', '.join(foreign) or 'a convolutional video tower'}: only OpenAI-like CLIPs work, "
+                "with a vision transformer that ends in a class token and a text transformer (ViT-B-32, ViT-L-14 …)"
+            )
+
     def build(self) -> open_clip.CLIP:
         """A model of this architecture with random weights."""
         return open_clip.CLIP(**self.clip)

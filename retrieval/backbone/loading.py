@@ -88,7 +88,10 @@ def _from_open_clip(source: str, reducer: Reducer) -> CLIP:
     tags = open_clip.list_pretrained_tags_by_model(name)
     if weights and weights not in tags:
         raise ValueError(f"unknown weights {weights!r} of {name}: open_clip has {', '.join(tags) or 'none'}")
-    clip = open_clip.create_model(name, pretrained=weights or None)
+    if not weights:
+        architecture = Architecture(config)
+        return CLIP(architecture.build(), architecture, reducer)
+    clip = open_clip.create_model(name, pretrained=weights)
     preprocess = open_clip.get_model_preprocess_cfg(clip)
     architecture = Architecture(config, tuple(preprocess["mean"]), tuple(preprocess["std"]))
     return CLIP(clip, architecture, reducer)
