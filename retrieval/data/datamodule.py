@@ -88,6 +88,7 @@ class RetrievalDataModule(L.LightningDataModule):
         self.evaluation_reader = ClipReader(frames, sampler, resize_and_crop(size), short_side)
         self.records: dict[str, list[Record]] = {}
         self.skipped: list[str] = []
+        self._listed: set[str] = set()
 
     def prepare_data(self) -> None:
         self.corpus.prepare()
@@ -127,13 +128,17 @@ class RetrievalDataModule(L.LightningDataModule):
     def teardown(self, stage: str) -> None:
         """List what was skipped, once, on all devices together."""
         self.skipped = _gathered(self.skipped)
-        if self.skipped:
-            rank_zero_warn(f"{len(self.skipped)} videos could not be read:\n" + "\n".join(self.skipped))
+        unlisted = [message for message in self.skipped if message not in self._listed]
+        if unlisted:
+            rank_zero_warn(f"{len(unlisted)} videos could not be read:\n" + "\n".join(unlisted))
+        self._listed.update(unlisted)
 
     def _records(self, loader: str) -> list[Record]:
         split = self.splits[loader]
         if split not in self.records:
             self.records[split] = self.corpus.records(split)
+            if self.on_error == "raise":
+                _check_files(self.records[split], split)
         return self.records[split]
 
     def _evaluation_loaders(self, loader: str) -> list[DataLoader[Batch]]:
@@ -157,6 +162,15 @@ class RetrievalDataModule(L.LightningDataModule):
 def _check_choice(knob: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise ValueError(f"data.{knob}={value!r}: choose one of {', '.join(choices)}")
+
+
+def _check_files(records: Sequence[Record], split: str) -> None:
+    missing = sorted({str(record.path) for record in records if not record.path.is_file()})
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} video files of the split {split!r} are missing, the first: {missing[0]}; "
+            "check data.root, or leave them out with data.on_error=skip"
+        )
 
 
 def _gathered(messages: list[str]) -> list[str]:

@@ -22,7 +22,7 @@ def decode(
     """The frames that `choose` picks by index, given the number of frames and the frames a second.
 
     Args:
-        path: a video file; of several video streams the largest is read.
+        path: a video file; of several video streams FFmpeg's best is read, by default flag, bit rate and size.
         choose: the frames to read; indices may repeat.
         short_side: shrink to this many pixels on the shorter side while decoding, never enlarge; None: leave as is.
 

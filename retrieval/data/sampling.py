@@ -5,11 +5,12 @@ Both repeat frames where the clip has too few. With `generator` None (evaluation
 
 from collections.abc import Sequence
 from math import ceil, floor
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """`count` frame indices between `start` and `end` (seconds; None: the whole video) of a video of `total` frames."""
 

@@ -184,7 +184,8 @@ def _texture(texture: str, x: Float[np.ndarray, "n n"], y: Float[np.ndarray, "n 
     raise ValueError(f"unknown texture {texture!r}: choose one of {', '.join(TEXTURES)}")
 
 
-def _shrink(image: Float[np.ndarray, "4*n 4*n c"]) -> Float[np.ndarray, "n n c"]:
+def _shrink(image: Float[np.ndarray, "points points channel"]) -> Float[np.ndarray, "points//4 points//4 channel"]:
+    """The mean of each 4x4 points."""
     size = len(image) // 4
     return image.reshape(size, 4, size, 4, -1).mean(axis=(1, 3))
 

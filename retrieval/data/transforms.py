@@ -8,8 +8,6 @@ from jaxtyping import Float, UInt8
 from torch import Generator, Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-Frames = UInt8[Tensor, "frame 3 height width"]
-
 
 @dataclass(frozen=True)
 class Preprocess:
@@ -54,7 +52,11 @@ def randaugment(size: int, operations: int, magnitude: int) -> v2.Transform:
     return v2.Compose([*resize_and_crop(size).transforms, v2.RandAugment(operations, magnitude)])
 
 
-def transform_clip(frames: Frames, transform: Callable[[Tensor], Tensor], generator: Generator | None) -> Frames:
+def transform_clip(
+    frames: UInt8[Tensor, "frame 3 height width"],
+    transform: Callable[[Tensor], Tensor],
+    generator: Generator | None,
+) -> UInt8[Tensor, "frame 3 size size"]:
     """`transform` of a whole clip, its random draws taken from `generator` alone.
 
     torchvision draws from torch's global generator: it is seeded for the call and put back afterwards.
