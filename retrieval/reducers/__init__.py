@@ -1,7 +1,27 @@
 """Token reducers, one file a published method."""
 
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, plan
+from retrieval.reducers.kmedoids import KMedoids
+from retrieval.reducers.pooling import Pooling
+from retrieval.reducers.sparse_sampling import SparseSampling
+from retrieval.reducers.spectral import Spectral
 from retrieval.reducers.tempme import TempMe
+from retrieval.reducers.temporal_shift import TemporalShift
+from retrieval.reducers.token_shift import TokenShift
 from retrieval.reducers.tome import ToMe
 
-__all__ = ["Layout", "Reducer", "TempMe", "ToMe", "Tokens", "TowerShape", "plan"]
+__all__ = [
+    "KMedoids",
+    "Layout",
+    "Pooling",
+    "Reducer",
+    "SparseSampling",
+    "Spectral",
+    "TempMe",
+    "TemporalShift",
+    "ToMe",
+    "TokenShift",
+    "Tokens",
+    "TowerShape",
+    "plan",
+]
