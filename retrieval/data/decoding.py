@@ -64,6 +64,8 @@ def _open(path: Path, short_side: int | None) -> decord.VideoReader:
 
 
 def _cause(error: Exception) -> str:
-    """The first line of decord's message, without its time and source position."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rsplit("Check failed: ")[-1] if lines else type(error).__name__
+    """The end of the first line of decord's message: what failed, without time, source position and function call."""
+    cause = str(error).strip().partition("\n")[0].rsplit(": ", 1)[-1]
+    if cause.startswith("Error reading"):  # all that decord says of a file that FFmpeg cannot open
+        return "cut short, or of another kind"
+    return cause or type(error).__name__

@@ -10,7 +10,6 @@ import pytest
 
 from retrieval.data import scenes
 from retrieval.data.corpora import MovingShapes
-from retrieval.data.corpora.moving_shapes import Video
 from retrieval.data.decoding import decode
 from retrieval.data.sampling import even_frames, segment_frames
 
@@ -138,10 +137,6 @@ def test_the_companion_stands_clear_of_the_moving_shape():
             assert blue[0].sum() > 200  # of about 314 pixels of a whole circle of radius 10
 
 
-def test_speed_is_told_by_distance():
-    assert scenes.DISTANCES["quickly"] > scenes.DISTANCES["slowly"]
-
-
 @pytest.mark.parametrize(
     ("knob", "value"), [("train", 0), ("size", 63), ("seconds", 0.0), ("twin_share", 1.5), ("fps", 0)]
 )
@@ -150,8 +145,3 @@ def test_impossible_knobs_are_named(knob, value):
         MovingShapes("data", **(KNOBS | {knob: value}), captions=3)
     with pytest.raises(ValueError, match=r"captions = 6, must be from 1 to 5"):
         MovingShapes("data", **KNOBS, captions=6)
-
-
-def test_a_video_knows_its_scene():
-    plan = list(MovingShapes("data", **KNOBS, captions=3).plan())
-    assert all(isinstance(video, Video) and video.path.startswith(video.split) for video in plan)
