@@ -79,8 +79,8 @@ class MovingShapes(Corpus):
             "videos": {"train": train, "val": val, "test": test},
             "size": size,
             "fps": fps,
-            "seconds": seconds,
-            "twin_share": twin_share,
+            "seconds": float(seconds),
+            "twin_share": float(twin_share),
             "captions": captions,
         }
         _check(min(train, val, test) >= 1, "train, val, test", (train, val, test), "at least 1 video each")
