@@ -7,26 +7,14 @@ import wandb
 from omegaconf import OmegaConf
 
 LAST = "last"
-
-
-def last_run(output: str, name: str) -> Path:
-    """The newest run of this name that has a checkpoint to resume from.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    runs = sorted(Path(output, name).glob(f"*/{_checkpoint(Path())}"))
-    if not runs:
-        raise FileNotFoundError(
-            f"ckpt_path=last: no run under {Path(output, name)} has a checkpoint; set name or output"
-        )
-    return runs[-1].parent.parent
+LAST_CHECKPOINT = Path("checkpoints", "last.ckpt")
 
 
 def run_dir(output: str, name: str, ckpt_path: str | None) -> str:
-    """The folder of a run: a new one, or with `ckpt_path=last` that of the run to go on with."""
-    if ckpt_path == LAST:
-        return str(last_run(output, name))
+    """The folder of a run: a new one, or with `ckpt_path=last` the newest of this name that has a checkpoint."""
+    checkpoints = sorted(Path(output, name).glob(f"*/{LAST_CHECKPOINT}")) if ckpt_path == LAST else []
+    if checkpoints:
+        return str(checkpoints[-1].parents[1])
     return str(Path(output, name, datetime.now().strftime("%Y-%m-%d_%H-%M-%S")))
 
 
@@ -38,14 +26,11 @@ def resumed_checkpoint(folder: str, ckpt_path: str | None) -> str | None:
     """
     if ckpt_path is None:
         return None
-    path = _checkpoint(Path(folder)) if ckpt_path == LAST else Path(ckpt_path)
+    path = Path(folder, LAST_CHECKPOINT) if ckpt_path == LAST else Path(ckpt_path)
     if not path.is_file():
-        raise FileNotFoundError(f"ckpt_path={ckpt_path}: no such checkpoint ({path})")
+        place = f"under {Path(folder).parent}; set name and output as they were" if ckpt_path == LAST else "there"
+        raise FileNotFoundError(f"ckpt_path={ckpt_path}: no checkpoint {place}")
     return str(path)
-
-
-def _checkpoint(folder: Path) -> Path:
-    return folder / "checkpoints" / "last.ckpt"
 
 
 def register_resolvers() -> None:

@@ -20,9 +20,9 @@ from tests.conftest import TINY_CLIP
 ROOT = Path(__file__).parents[1]
 SMALL = [
     "reducer=tempme",
-    "data.train=16",
-    "data.val=8",
-    "data.test=8",
+    "data.corpus.train=16",
+    "data.corpus.val=8",
+    "data.corpus.test=8",
     "data.batch_size=8",
     "data.num_workers=0",
     "trainer.max_epochs=3",
@@ -35,9 +35,14 @@ def command(folder: Path, name: str, *overrides: str) -> list[str]:
     return [sys.executable, "-m", "retrieval.train", *place, *SMALL, *overrides]
 
 
+def execute(line: list[str]) -> None:
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+
+
 def run(folder: Path, name: str, *overrides: str) -> Path:
     """Train in a process of its own; returns the newest run's folder."""
-    subprocess.run(command(folder, name, *overrides), cwd=ROOT, check=True, capture_output=True)
+    execute(command(folder, name, *overrides))
     return max((folder / name).iterdir())
 
 
@@ -89,7 +94,7 @@ def test_two_processes_evaluate_a_checkpoint_as_one(place, finished):
     arguments = [f"output={place}", f"data.root={place}", checkpoint, *SMALL[1:6]]
     for name, trainer in (("one", "default"), ("two", "ddp_cpu")):
         line = [sys.executable, "-m", "retrieval.evaluate", f"name={name}", f"trainer={trainer}", *arguments]
-        subprocess.run(line, cwd=ROOT, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        execute(line)
     one, two = (json.loads(next(place.glob(f"{name}/*/metrics.json")).read_text()) for name in ("one", "two"))
     assert one == two
     trained = json.loads((finished / "metrics.json").read_text())
@@ -139,18 +144,18 @@ def table(tmp_path) -> Path:
         (["data.batch_size=4000"], "data.batch_size=4000"),
         (["words=99"], "words=99"),
         (["tuning=frozen"], "nothing to train"),
-        (["ckpt_path=nowhere.ckpt"], "ckpt_path=nowhere.ckpt: no such checkpoint"),
-        (["ckpt_path=last", "name=never"], "ckpt_path=last: no run under"),
+        (["ckpt_path=nowhere.ckpt"], "ckpt_path=nowhere.ckpt: no checkpoint there"),
+        (["ckpt_path=last", "name=never"], "ckpt_path=last: no checkpoint under"),
         (["ckpt_path={finished}"], "ckpt_path: the checkpoint's reducer is"),
         (
-            ["ckpt_path={finished}", "reducer=tempme", "backbone.source={tiny}"],
+            ["ckpt_path={finished}", "reducer=tempme", "backbone.source=ViT-S-32-alt"],
             "ckpt_path: the checkpoint's architecture",
         ),
     ],
 )
 def test_bad_input_to_training_is_told_in_one_line(overrides, message, table, finished, place, monkeypatch, capsys):
     (table / "half.safetensors").write_bytes(TINY_CLIP.read_bytes()[:1000])
-    names = {"table": table, "finished": finished / "checkpoints" / "best.ckpt", "tiny": TINY_CLIP}
+    names = {"table": table, "finished": finished / "checkpoints" / "best.ckpt"}
     small = [] if "data=folder" in overrides else [f"data.root={place}", *SMALL[1:]]
     small = [knob for knob in small if knob.split("=")[0] not in {override.split("=")[0] for override in overrides}]
     told = fail(train, monkeypatch, capsys, f"output={table}", *small, *(text.format(**names) for text in overrides))

@@ -48,6 +48,11 @@ class Block(nn.Module):
         self.ln_1, self.attn, self.ls_1 = block.ln_1, Attention(block.attn), block.ls_1
         self.ln_2, self.mlp, self.ls_2 = block.ln_2, block.mlp, block.ls_2
 
+    @property
+    def mlp_width(self) -> int:
+        """Channels between the MLP's two layers."""
+        return self.mlp.c_fc.out_features
+
     def attend(
         self,
         x: Float[Tensor, "batch token dim"],

@@ -51,6 +51,11 @@ class CLIP(nn.Module):
         return self.logit_scale.exp() * F.normalize(text, dim=-1) @ F.normalize(video, dim=-1).T
 
     @property
+    def embed_dim(self) -> int:
+        """Dimensions of the space that both towers map into."""
+        return self.architecture.clip["embed_dim"]
+
+    @property
     def image_size(self) -> int:
         """Side of a frame in pixels."""
         return self.architecture.clip["vision_cfg"]["image_size"]

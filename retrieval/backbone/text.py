@@ -1,5 +1,7 @@
 """The text tower: CLIP's causal transformer, read at the end-of-text token."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from open_clip import CLIP, SimpleTokenizer
@@ -16,14 +18,17 @@ class TextTower(nn.Module):
         ValueError: a text tower of another kind than CLIP's.
     """
 
+    blocks: Sequence[Block]
+
     def __init__(self, clip: CLIP) -> None:
         super().__init__()
         if any(type(block) is not ResidualAttentionBlock for block in clip.transformer.resblocks):
             raise ValueError("text tower with other than open_clip's standard blocks")
         self.token_embedding, self.positional_embedding = clip.token_embedding, clip.positional_embedding
-        self.blocks = nn.ModuleList(Block(block) for block in clip.transformer.resblocks)
+        self.blocks = nn.ModuleList(map(Block, clip.transformer.resblocks))  # type: ignore[assignment]
         self.ln_final, self.text_projection = clip.ln_final, clip.text_projection
         self.pool_type, self.eos_id = clip.text_pool_type, clip.text_eos_id
+        self.width: int = clip.text_projection.shape[0]
         self.causal = clip.attn_mask is not None
 
     def forward(self, token_ids: Int[Tensor, "text word"]) -> Float[Tensor, "text dim"]:

@@ -1,5 +1,8 @@
 """The video tower: CLIP's vision transformer over all frames, with a reducer's two hooks in every block."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
@@ -18,17 +21,21 @@ class VideoTower(nn.Module):
             settings do not fit it.
     """
 
+    conv1: nn.Conv2d
+    blocks: Sequence[Block]
+
     def __init__(self, vit: nn.Module, reducer: Reducer) -> None:
         super().__init__()
-        vit = _supported(vit)
-        self.conv1, self.ln_pre, self.ln_post = vit.conv1, vit.ln_pre, vit.ln_post
-        self.class_embedding, self.positional_embedding = vit.class_embedding, vit.positional_embedding
-        self.proj = vit.proj
-        self.blocks = nn.ModuleList(Block(block) for block in vit.transformer.resblocks)
-        patches, width = vit.positional_embedding[1:].shape
+        theirs = _supported(vit)
+        self.conv1, self.ln_pre, self.ln_post = theirs.conv1, theirs.ln_pre, theirs.ln_post
+        self.class_embedding, self.positional_embedding = theirs.class_embedding, theirs.positional_embedding
+        self.proj = theirs.proj
+        self.blocks = nn.ModuleList(map(Block, theirs.transformer.resblocks))  # type: ignore[assignment]
+        self.patch_size: int = theirs.conv1.kernel_size[0]
+        patches, width = theirs.positional_embedding[1:].shape
         self.shape = TowerShape(blocks=len(self.blocks), width=width, patches=patches)
         self.reducer = reducer
-        reducer.build(self.shape, vit.positional_embedding[1:])
+        reducer.build(self.shape, theirs.positional_embedding[1:])
 
     def forward(self, frames: Float[Tensor, "video frame 3 height width"]) -> Float[Tensor, "video dim"]:
         """Video features: the mean of the normalised clip features, itself not normalised again."""
@@ -75,8 +82,8 @@ class VideoTower(nn.Module):
         return Tokens(x, size, clips=count, source=source)
 
 
-def _supported(vit: nn.Module) -> VisionTransformer:
-    """The tower itself, if the hooks can serve it."""
+def _supported(vit: nn.Module) -> Any:
+    """The tower itself, if the hooks can serve it; its attributes are open_clip's."""
     if not isinstance(vit, VisionTransformer):
         raise ValueError(f"video tower {type(vit).__name__}: only CLIP's vision transformers (ViT-…) take a reducer")
     if vit.attn_pool is not None or vit.pool_type != "tok":
