@@ -4,6 +4,7 @@ from typing import Any
 
 import lightning as L
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.backbone import CLIP, load_model
@@ -41,6 +42,17 @@ def build_trainer(config: DictConfig) -> L.Trainer:
     callbacks = list(instantiate(config.get("callbacks") or {}, _convert_="all").values())
     logger = instantiate(config.get("logger"), _convert_="all") or False
     return instantiate(config.trainer, callbacks=callbacks, logger=logger, _convert_="all")
+
+
+def best_checkpoint(trainer: L.Trainer) -> ModelCheckpoint:
+    """The callback that chose the checkpoint to test.
+
+    Raises:
+        ValueError: the config has none.
+    """
+    if not isinstance(trainer.checkpoint_callback, ModelCheckpoint):
+        raise ValueError("callbacks: no ModelCheckpoint, which chooses by validation what the test split is read with")
+    return trainer.checkpoint_callback
 
 
 def plain(config: DictConfig | None) -> dict[str, Any] | None:

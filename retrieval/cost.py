@@ -20,18 +20,18 @@ def cost(model: CLIP, frames: int, words: int) -> dict[str, Any]:
         layouts,
         frames=frames,
         patches=visual.shape.patches,
-        patch_size=visual.conv1.kernel_size[0],
+        patch_size=visual.patch_size,
         width=visual.shape.width,
-        mlp_width=visual.blocks[0].mlp.c_fc.out_features,
-        output_dim=visual.proj.shape[1],
+        mlp_width=visual.blocks[0].mlp_width,
+        output_dim=model.embed_dim,
         lora_rank=rank,
     )
     caption = text_macs(
         words,
-        width=text.text_projection.shape[0],
+        width=text.width,
         blocks=len(text.blocks),
-        mlp_width=text.blocks[0].mlp.c_fc.out_features,
-        output_dim=text.text_projection.shape[1],
+        mlp_width=text.blocks[0].mlp_width,
+        output_dim=model.embed_dim,
         lora_rank=rank,
     )
     last = layouts[-1][1]

@@ -1,20 +1,15 @@
 """`python -m retrieval.evaluate`: a checkpoint or a plain backbone, on any split."""
 
-import hydra
 import lightning as L
 from omegaconf import DictConfig
 
 from retrieval.building import build_datamodule, build_evaluation, build_trainer
 from retrieval.cost import cost
-from retrieval.errors import clear_errors
+from retrieval.jobs import job
 from retrieval.results import report, save_config
-from retrieval.runs import register_resolvers
-
-register_resolvers()
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
-@clear_errors
+@job("evaluate")
 def main(config: DictConfig) -> None:
     """Run the job."""
     L.seed_everything(config.seed, workers=True)

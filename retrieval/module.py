@@ -60,7 +60,7 @@ class RetrievalModule(L.LightningModule):
         video = F.normalize(self.model.encode_video(batch["frames"]), dim=-1)
         text = F.normalize(self.model.encode_text(batch["token_ids"]), dim=-1)
         loss = self.contrastive_loss(video, text)
-        if self.global_step % self.trainer.log_every_n_steps == 0 and not loss.isfinite():
+        if not loss.isfinite():
             raise ValueError(
                 f"the loss is {loss.item()} at step {self.global_step}: lower optimizer.lr or raise precision"
             )
@@ -98,7 +98,7 @@ class RetrievalModule(L.LightningModule):
         self.metrics.reset()
         self.log_dict({f"{split}/{name}": value for name, value in results.items()})
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         if self.optimizer is None:
             raise ValueError("this module was made to evaluate: give it an optimizer to train")
         optimizer, schedule = self.optimizer(self.model, int(self.trainer.estimated_stepping_batches))

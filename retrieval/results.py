@@ -1,6 +1,7 @@
 """What a run leaves behind: its resolved config, its metrics as JSON, and a table for the eye."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def save_config(config: DictConfig) -> None:
 
 
 @rank_zero_only
-def report(folder: str, metrics: dict[str, float], **facts: Any) -> None:
+def report(folder: str, metrics: Mapping[str, float], **facts: Any) -> None:
     """Write `metrics.json` into the run's folder and print it as tables.
 
     Args:

@@ -2,23 +2,19 @@
 
 from pathlib import Path
 
-import hydra
 import lightning as L
 from omegaconf import DictConfig
 
 from retrieval.backbone import read_checkpoint
-from retrieval.building import build_datamodule, build_module, build_trainer
+from retrieval.building import best_checkpoint, build_datamodule, build_module, build_trainer
 from retrieval.cost import cost
-from retrieval.errors import clear_errors
+from retrieval.jobs import job
 from retrieval.results import report, save_config
-from retrieval.runs import register_resolvers, resumed_checkpoint
+from retrieval.runs import resumed_checkpoint
 from retrieval.tuning import lora_rank, save_adapter
 
-register_resolvers()
 
-
-@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
-@clear_errors
+@job("train")
 def main(config: DictConfig) -> float:
     """Run the job; returns the best value of what the checkpoint was chosen by, for searches over configs."""
     L.seed_everything(config.seed, workers=True)
@@ -29,7 +25,7 @@ def main(config: DictConfig) -> float:
     save_config(config)
     trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
 
-    best = trainer.checkpoint_callback
+    best = best_checkpoint(trainer)
     metrics = trainer.test(module, data, ckpt_path=best.best_model_path, weights_only=True, verbose=False)[0]
     epoch = read_checkpoint(Path(best.best_model_path))["epoch"]
     report(
@@ -42,7 +38,7 @@ def main(config: DictConfig) -> float:
     )
     if lora_rank(module.model) is not None and trainer.is_global_zero:
         save_adapter(module.model, Path(config.run_dir, "adapter"))
-    return float(best.best_model_score)
+    return float(best.best_model_score or 0.0)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ CLIP, through peft.
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
@@ -71,7 +72,8 @@ def save_adapter(model: nn.Module, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = get_peft_model_state_dict(model, adapter_name=ADAPTER)
-    model.peft_config[ADAPTER].save_pretrained(str(folder))
+    configs: Any = model.peft_config
+    configs[ADAPTER].save_pretrained(str(folder))
     save_file(
         {f"base_model.model.{name}": value.contiguous() for name, value in weights.items()},
         folder / "adapter_model.safetensors",

@@ -35,6 +35,8 @@ class TempMe(Reducer):
         ValueError: settings that contradict each other; when the tower is built, those that do not fit it.
     """
 
+    frames: int
+
     def __init__(
         self,
         frames: int = 12,
@@ -126,9 +128,7 @@ def _join(tokens: Tokens, clips: int) -> Tokens:
     )
 
 
-def _join_source(
-    source: Int[Tensor, "video patch"], layout: Layout, clips: int
-) -> Int[Tensor, "video patch"]:
+def _join_source(source: Int[Tensor, "video patch"], layout: Layout, clips: int) -> Int[Tensor, "video patch"]:
     """Only patches have sources, so a token moves behind all class tokens of its joined clip."""
     clip, token = source // layout.tokens, source % layout.tokens
     patch = (clip % clips) * layout.patches + token - layout.class_tokens
