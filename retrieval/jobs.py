@@ -14,11 +14,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from retrieval.data.decoding import VideoError
 from retrieval.runs import register_resolvers
 
 CONF = Path(__file__).parents[1] / "conf"
 Job = Callable[[DictConfig], Any]
-MISTAKES = (ValueError, OSError, OmegaConfBaseException)
+MISTAKES = (ValueError, OSError, VideoError, OmegaConfBaseException)
 
 
 def job(config_name: str) -> Callable[[Job], Callable[[], Any]]:

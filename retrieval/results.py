@@ -44,7 +44,8 @@ def report(folder: str, metrics: Mapping[str, float], **facts: Any) -> None:
     console = Console()
     for rescoring in ["", *_rescorings(values)]:
         console.print(_table(values, rescoring, facts["split"]))
-    console.print(f"checkpoint: {facts['checkpoint']}", f"cost: {facts['cost']}", f"results: {path}", sep="\n")
+    cost = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in facts["cost"].items())
+    console.print(f"checkpoint: {facts['checkpoint']}", f"cost: {cost}", f"results: {path}", sep="\n", soft_wrap=True)
 
 
 def _rescorings(values: dict[str, float]) -> list[str]:
