@@ -5,13 +5,9 @@ Euclidean distances go through one matrix product, in float64: |a|^2 + |b|^2 - 2
 float32 too few would be left between near neighbours.
 """
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float, Float32, Float64
 from torch import Tensor
-
-Distance = Literal["euclidean", "minkowski", "cosine"]
 
 # Points closer than this part of the largest norm are equal: float32 tells none closer apart, and what the product
 # leaves between equal points is far below.
@@ -20,7 +16,7 @@ _RESOLUTION = 1e-6
 
 @torch.no_grad()
 def pairwise_distances(
-    points: Float[Tensor, "batch point dim"], distance: Distance = "euclidean", p: float = 2.0
+    points: Float[Tensor, "batch point dim"], distance: str = "euclidean", p: float = 2.0
 ) -> Float32[Tensor, "batch point point"]:
     """Distances between all points of each batch entry.
 

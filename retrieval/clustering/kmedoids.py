@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from retrieval.clustering.distances import Distance, pairwise_distances
+from retrieval.clustering.distances import pairwise_distances
 from retrieval.clustering.seeding import check_clusters, kkz_seeds
 
 # On CUDA, asking whether a medoid has moved waits for the device; a round after the last move changes nothing.
@@ -28,7 +28,7 @@ class Clusters(NamedTuple):
 def k_medoids(
     points: Float[Tensor, "batch point dim"],
     num_clusters: int,
-    distance: Distance = "euclidean",
+    distance: str = "euclidean",
     p: float = 2.0,
     max_iterations: int = 100,
 ) -> Clusters:

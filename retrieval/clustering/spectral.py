@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from retrieval.clustering.distances import Distance, pairwise_distances
+from retrieval.clustering.distances import pairwise_distances
 from retrieval.clustering.graphs import heat_kernel, nearest_neighbours
 from retrieval.clustering.kmedoids import Clusters, k_medoids
 from retrieval.clustering.seeding import check_clusters
@@ -21,7 +21,7 @@ def spectral_clusters(
     sigma: float = 2.0,
     neighbours: int | None = None,
     window: Bool[Tensor, "point point"] | None = None,
-    distance: Distance = "euclidean",
+    distance: str = "euclidean",
     p: float = 2.0,
     max_iterations: int = 100,
 ) -> Clusters:

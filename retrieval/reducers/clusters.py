@@ -1,14 +1,13 @@
 """What the clustering reducers of CenterCLIP (SIGIR 2022, section 3.2) share: each cluster becomes one token."""
 
 from abc import abstractmethod
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from retrieval.clustering import Clusters, Distance, check_distance
+from retrieval.clustering import Clusters, check_distance
 from retrieval.reducers.base import TowerShape
 from retrieval.reducers.segments import Schedule, SegmentReducer
 
@@ -40,10 +39,10 @@ class ClusterReducer(SegmentReducer):
         block: Schedule = 6,
         num_segments: Schedule = 4,
         num_clusters: Schedule = 49,
-        distance: Distance = "euclidean",
+        distance: str = "euclidean",
         p: float = 2.0,
         pre_norm: bool = False,
-        aggregate: Literal["medoid", "mean"] = "medoid",
+        aggregate: str = "medoid",
         max_iterations: int = 100,
         cluster_embedding: bool = False,
     ) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import isqrt
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -31,7 +31,7 @@ class Spectral(ClusterReducer):
     def __init__(
         self,
         sigma: float = 2.0,
-        graph: Literal["heat_kernel", "nearest_neighbours"] = "heat_kernel",
+        graph: str = "heat_kernel",
         neighbours: int | None = None,
         window: Sequence[int] | None = None,
         **clustering: Any,

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from torch import Tensor
@@ -25,6 +25,7 @@ def test_distances_are_scipys(distance, p):
 
 
 @pytest.mark.parametrize(("distance", "p"), CASES)
+@settings(deadline=None)
 @given(seed=st.integers(0, 1000), offset=st.sampled_from([0.0, 1.0, 1000.0]))
 def test_symmetric_and_zero_exactly_between_equal_points(distance, p, seed, offset):
     generator = torch.Generator().manual_seed(seed)

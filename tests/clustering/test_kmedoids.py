@@ -5,7 +5,7 @@ import json
 import kmedoids as fasterpam
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from torch import Tensor
@@ -76,6 +76,7 @@ def point_sets(draw) -> tuple[Tensor, int]:
     return (x if grid is None else (x / grid).round() * grid), draw(st.integers(1, points))
 
 
+@settings(deadline=None)
 @given(point_sets())
 def test_medoids_ascend_and_are_members_of_their_own_clusters(case):
     points, k = case
@@ -85,6 +86,7 @@ def test_medoids_ascend_and_are_members_of_their_own_clusters(case):
     assert torch.equal(assignment.gather(1, medoids), torch.arange(k).expand(len(points), -1))
 
 
+@settings(deadline=None)
 @given(point_sets())
 def test_cost_is_never_worse_than_the_seeding(case):
     points, k = case
@@ -92,6 +94,7 @@ def test_cost_is_never_worse_than_the_seeding(case):
     assert (cost(points, k_medoids(points, k).medoids) <= cost(points, seeds) * (1 + 1e-6)).all()
 
 
+@settings(deadline=None)
 @given(point_sets(), st.randoms(use_true_random=False))
 def test_permuting_the_sets_permutes_the_clusters(case, random):
     points, k = case
@@ -101,6 +104,7 @@ def test_permuting_the_sets_permutes_the_clusters(case, random):
     assert torch.equal(permuted.assignment, clusters.assignment[order])
 
 
+@settings(deadline=None)
 @given(point_sets())
 def test_the_result_is_a_fixed_point(case):
     points, k = case

@@ -1,0 +1,96 @@
+"""The clustering reducers' own knobs; their numbers are held against the published system in test_centerclip.py."""
+
+import pytest
+import torch
+
+from retrieval.clustering import k_medoids
+from retrieval.reducers import KMedoids, Spectral, Tokens, TowerShape
+
+TOWER = TowerShape(blocks=12, width=16, patches=9)
+POSITIONS = torch.randn(9, 16)
+
+
+def tokens_of(x: torch.Tensor) -> Tokens:
+    return Tokens(x, torch.ones(*x.shape[:2], 1), clips=len(x))
+
+
+def reduced(reducer: KMedoids, x: torch.Tensor) -> torch.Tensor:
+    reducer.build(TOWER, POSITIONS)
+    return reducer.before_attention(tokens_of(x), 6).x
+
+
+def test_medoids_keep_their_order_and_values():
+    x = torch.randn(3, 10, 16)
+    patches = x[:, 1:].reshape(1, 27, 16)
+    expected = patches[0, k_medoids(patches, 8).medoids[0]]
+    assert torch.equal(reduced(KMedoids(frames=3, num_segments=1, num_clusters=8), x)[0, 1:], expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_means_are_those_of_the_clusters(dtype):
+    x = torch.randn(3, 10, 16).to(dtype)
+    patches = x[:, 1:].reshape(27, 16)
+    assignment = k_medoids(patches[None], 8).assignment[0]
+    expected = torch.stack([patches[assignment == cluster].float().mean(0) for cluster in range(8)])
+    actual = reduced(KMedoids(frames=3, num_segments=1, num_clusters=8, aggregate="mean"), x)[0, 1:]
+    assert actual.dtype == dtype
+    torch.testing.assert_close(actual, expected.to(dtype), rtol=2e-2, atol=2e-2)
+
+
+def test_pre_norm_clusters_directions_and_keeps_the_patches():
+    x = torch.randn(3, 10, 16)
+    lengths = torch.rand(3, 10, 1) + 0.5
+    by_direction = [
+        reduced(KMedoids(frames=3, num_segments=1, num_clusters=8, pre_norm=True), value) for value in (x, x * lengths)
+    ]
+    chosen = [k_medoids(torch.nn.functional.normalize(x[:, 1:].reshape(1, 27, 16), dim=-1), 8).medoids[0]]
+    assert torch.equal(by_direction[0][0, 1:], x[:, 1:].reshape(27, 16)[chosen[0]])
+    assert torch.equal(by_direction[1][0, 1:], (x * lengths)[:, 1:].reshape(27, 16)[chosen[0]])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_choice_is_made_in_float32_under_autocast(dtype):
+    x = torch.randn(3, 10, 16)
+    plain = reduced(KMedoids(frames=3, num_segments=1, num_clusters=8), x)
+    with torch.autocast("cpu", dtype):
+        assert torch.equal(reduced(KMedoids(frames=3, num_segments=1, num_clusters=8), x)[0, 1:], plain[0, 1:])
+
+
+@pytest.mark.parametrize("clusters", [9, 5])
+def test_cluster_embeddings_start_from_clips_positions_and_learn(clusters):
+    x = torch.randn(3, 10, 16)
+    plain = reduced(KMedoids(frames=3, num_segments=1, num_clusters=clusters), x)
+    reducer = KMedoids(frames=3, num_segments=1, num_clusters=clusters, cluster_embedding=True)
+    embedded = reduced(reducer, x)
+    embedding = reducer.cluster_embedding["6"]
+    assert embedding.shape == (clusters, 16)
+    torch.testing.assert_close(embedded[0, 1:], plain[0, 1:] + embedding)
+    if clusters == 9:
+        assert torch.equal(embedding, POSITIONS)
+    embedded.sum().backward()
+    assert torch.equal(embedding.grad, torch.ones(clusters, 16))
+
+
+@pytest.mark.parametrize("reducer", [KMedoids, Spectral])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_tokens_that_are_not_finite_name_reducer_block_and_shape(reducer, bad):
+    x = torch.randn(3, 10, 16)
+    x[1, 5] = bad
+    with pytest.raises(ValueError, match=rf"reducer {reducer.__name__} at block 6: NaN or infinity .*\(1, 27, 16\)"):
+        reduced(reducer(frames=3, num_segments=1, num_clusters=8), x)
+
+
+@pytest.mark.parametrize("reducer", [KMedoids, Spectral])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"distance": "manhattan"}, "distance='manhattan'"),
+        ({"distance": "cosine", "p": 3.0}, "p=3.0 with distance=cosine"),
+        ({"aggregate": "median"}, "reducer.aggregate='median': choose medoid or mean"),
+        ({"max_iterations": -1}, "reducer.max_iterations=-1"),
+        ({"num_clusters": [49, 49]}, r"reducer.num_clusters=\[49, 49\] for reducer.block=\[6\]"),
+    ],
+)
+def test_unknown_choices_are_refused(reducer, changes, message):
+    with pytest.raises(ValueError, match=message):
+        reducer(**changes)
