@@ -4,7 +4,7 @@ from typing import Any
 
 from retrieval.backbone import CLIP
 from retrieval.metrics import text_macs, video_macs
-from retrieval.reducers import plan
+from retrieval.reducers import Layout, plan
 from retrieval.tuning import lora_rank
 
 
@@ -26,6 +26,8 @@ def cost(model: CLIP, frames: int, words: int) -> dict[str, Any]:
         output_dim=model.embed_dim,
         lora_rank=rank,
     )
+    entering = [Layout(frames, visual.shape.patches), *(after for _, after in layouts)]
+    video += sum(visual.reducer.macs(entering[block], block, visual.shape) for block in range(len(layouts)))
     caption = text_macs(
         words,
         width=text.width,

@@ -33,7 +33,7 @@ class VideoTower(nn.Module):
         self.blocks = nn.ModuleList(map(Block, theirs.transformer.resblocks))  # type: ignore[assignment]
         self.patch_size: int = theirs.conv1.kernel_size[0]
         patches, width = theirs.positional_embedding[1:].shape
-        self.shape = TowerShape(blocks=len(self.blocks), width=width, patches=patches)
+        self.shape = TowerShape(len(self.blocks), width, patches, width // self.blocks[0].attn.heads)
         self.reducer = reducer
         reducer.build(self.shape, theirs.positional_embedding[1:])
 

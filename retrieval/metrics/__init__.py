@@ -1,6 +1,6 @@
 """What a run is judged by: retrieval ranks and the cost of computing."""
 
-from retrieval.metrics.efficiency import counted_macs, matching_macs, text_macs, video_macs
+from retrieval.metrics.efficiency import counted_macs, text_macs, video_macs
 from retrieval.metrics.functional import retrieval_metrics
 from retrieval.metrics.retrieval import RetrievalMetrics
 from retrieval.metrics.scores import cosine_scores, matrix_scores
@@ -9,7 +9,6 @@ __all__ = [
     "RetrievalMetrics",
     "cosine_scores",
     "counted_macs",
-    "matching_macs",
     "matrix_scores",
     "retrieval_metrics",
     "text_macs",

@@ -2,9 +2,8 @@
 
 In: every matrix product (projections, attention, MLP, the output projection) and the patch convolution, as in the
 GFLOPs of ToMe (Bolya et al. 2023) and TempMe (Shen et al. 2025), which are MACs too. Out: norms, softmax, activations,
-additions, sorting and gathering, and the token embedding, which is a look-up. A reducer's own products come on top
-where it has any: `matching_macs` for bipartite soft matching; distances between points are no matrix products and are
-left out by PyTorch's counter as well.
+additions, sorting and gathering, and the token embedding, which is a look-up. A reducer's own products
+(`Reducer.macs`) come on top.
 """
 
 from collections.abc import Callable, Sequence
@@ -58,11 +57,6 @@ def attention_macs(tokens: int, width: int, lora_rank: int = 0) -> int:
     """MACs of self-attention over one sequence: queries, keys, values, their LoRA, the two products, the output."""
     projections = 4 * tokens * width**2 + 4 * tokens * width * lora_rank
     return projections + 2 * tokens**2 * width
-
-
-def matching_macs(patches: int, channels: int) -> int:
-    """MACs of the similarities of one bipartite soft matching: half of the patches against the other half."""
-    return (patches // 2) * (patches - patches // 2) * channels
 
 
 def counted_macs(function: Callable[[], object]) -> int:

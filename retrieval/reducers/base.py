@@ -31,6 +31,7 @@ class TowerShape:
     blocks: int
     width: int
     patches: int
+    head_width: int = 64
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,10 @@ class Reducer(nn.Module):
     def layout_after_attention(self, layout: Layout, block: int) -> Layout:
         """The layout that `after_attention` makes of `layout`."""
         return layout
+
+    def macs(self, layout: Layout, block: int, tower: TowerShape) -> int:
+        """Multiply-accumulates of the reducer's own matrix products for a video that enters the block as `layout`."""
+        return 0
 
     def before_attention(self, tokens: Tokens, block: int) -> Tokens:
         """Reduce the input of a block."""

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from retrieval.matching import matching_macs
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, plan
 from retrieval.reducers.tome import merge_patches, without_patches
 
@@ -79,9 +80,18 @@ class TempMe(Reducer):
         return replace(joined, patches=joined.patches - _merges(joined, self.merge_ratio))
 
     def layout_after_attention(self, layout: Layout, block: int) -> Layout:
-        if block < self.first_join:
-            return without_patches(layout, self.image_merge, block, "reducer.image_merge")
-        return replace(layout, patches=layout.patches - _merges(layout, self.intra_merge_ratio))
+        return without_patches(layout, self._merges_inside(layout, block), block, "reducer.image_merge")
+
+    def macs(self, layout: Layout, block: int, tower: TowerShape) -> int:
+        macs = 0
+        if block in self.joins:
+            joined = _joined(layout, self.joins[block])
+            if _merges(joined, self.merge_ratio):
+                macs += joined.clips * matching_macs(joined.patches, tower.width)
+            layout = self.layout_before_attention(layout, block)
+        if self._merges_inside(layout, block):
+            macs += layout.clips * matching_macs(layout.patches, tower.head_width)
+        return macs
 
     def before_attention(self, tokens: Tokens, block: int) -> Tokens:
         """Join neighbouring clips and merge across them, matched on the tokens before their position is added."""
@@ -96,8 +106,11 @@ class TempMe(Reducer):
         return merge_patches(_join(tokens, joined), metric, merges)
 
     def after_attention(self, tokens: Tokens, keys: Float[Tensor, "clip token key"], block: int) -> Tokens:
-        merges = self.image_merge if block < self.first_join else _merges(tokens.layout, self.intra_merge_ratio)
-        return merge_patches(tokens, keys, merges)
+        return merge_patches(tokens, keys, self._merges_inside(tokens.layout, block))
+
+    def _merges_inside(self, layout: Layout, block: int) -> int:
+        """Pairs to merge in each clip after attention."""
+        return self.image_merge if block < self.first_join else _merges(layout, self.intra_merge_ratio)
 
 
 def _merges(layout: Layout, ratio: float) -> int:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from retrieval.matching import bipartite_match, destinations, merge
+from retrieval.matching import bipartite_match, destinations, matching_macs, merge
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, follow, plan
 
 
@@ -61,6 +61,9 @@ class ToMe(Reducer):
 
     def layout_after_attention(self, layout: Layout, block: int) -> Layout:
         return without_patches(layout, self.image_merge, block, "reducer.image_merge")
+
+    def macs(self, layout: Layout, block: int, tower: TowerShape) -> int:
+        return layout.clips * matching_macs(layout.patches, tower.head_width) if self.image_merge else 0
 
     def after_attention(self, tokens: Tokens, keys: Float[Tensor, "clip token key"], block: int) -> Tokens:
         return merge_patches(tokens, keys, self.image_merge)

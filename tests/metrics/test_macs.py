@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from retrieval.metrics import counted_macs, matching_macs, text_macs, video_macs
+from retrieval.matching import matching_macs
+from retrieval.metrics import counted_macs, text_macs, video_macs
 from retrieval.reducers.base import Layout, Reducer, TowerShape, plan
 
 BASE = {"frames": 12, "width": 768, "mlp_width": 3072, "output_dim": 512}
