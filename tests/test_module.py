@@ -72,9 +72,9 @@ def quiet_trainer(**knobs) -> L.Trainer:
     return L.Trainer(accelerator="cpu", max_steps=1, num_sanity_val_steps=0, **quiet, **knobs)
 
 
-def train_one_step(path, devices, batch_size):
+def train_one_step(path, devices, batch_size, **knobs):
     strategy = DDPStrategy(process_group_backend="gloo", start_method="spawn") if devices > 1 else "auto"
-    trainer = quiet_trainer(devices=devices, strategy=strategy, callbacks=[Record(path)])
+    trainer = quiet_trainer(devices=devices, strategy=strategy, callbacks=[Record(path)], **knobs)
     trainer.fit(module(), Data(batch_size))
     return torch.load(path, weights_only=True)
 
@@ -96,6 +96,13 @@ def test_the_loss_is_cross_entropy_both_ways(tmp_path):
     pairs = torch.arange(PAIRS)
     expected = (logits.log_softmax(0)[pairs, pairs] + logits.log_softmax(1)[pairs, pairs]).mean() / -2
     torch.testing.assert_close(seen["loss"], expected)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("bf16-mixed", 0.05), ("bf16-true", 0.1), ("64-true", 1e-5)])
+def test_every_precision_trains(tmp_path, precision, tolerance):
+    expected = train_one_step(tmp_path / "full", 1, PAIRS)["loss"]
+    loss = train_one_step(tmp_path / "other", 1, PAIRS, precision=precision)["loss"]
+    torch.testing.assert_close(loss.float(), expected, atol=tolerance, rtol=0)
 
 
 def test_the_logit_scale_stays_at_100():

@@ -3,6 +3,7 @@
 import pickle
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +70,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        if zipfile.is_zipfile(path) and any(
-            name.endswith("/constants.pkl") for name in zipfile.ZipFile(path).namelist()
-        ):
-            return torch.jit.load(path, map_location="cpu").state_dict()  # OpenAI's own files are TorchScript archives
+        if _is_torchscript(path):
+            return torch.jit.load(path, map_location="cpu").state_dict()
         return torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"{path}: damaged or not a weights file ({cause})") from error
+
+
+def _is_torchscript(path: Path) -> bool:
+    """OpenAI's own files are TorchScript archives."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _from_open_clip(source: str, reducer: Reducer) -> CLIP:
@@ -89,20 +96,20 @@ def _from_open_clip(source: str, reducer: Reducer) -> CLIP:
     tags = open_clip.list_pretrained_tags_by_model(name)
     if weights and weights not in tags:
         raise ValueError(f"unknown weights {weights!r} of {name}: open_clip has {', '.join(tags) or 'none'}")
+    architecture = Architecture(config)
     if not weights:
-        architecture = Architecture(config)
         return CLIP(architecture.build(), architecture, reducer)
     clip = open_clip.create_model(name, pretrained=weights)
     preprocess = open_clip.get_model_preprocess_cfg(clip)
-    architecture = Architecture(config, tuple(preprocess["mean"]), tuple(preprocess["std"]))
-    return CLIP(clip, architecture, reducer)
+    mean, std = tuple(preprocess["mean"]), tuple(preprocess["std"])
+    return CLIP(clip, replace(architecture, image_mean=mean, image_std=std), reducer)
 
 
 def _from_openai_names(content: dict[str, Any], source: str, reducer: Reducer | None) -> CLIP:
     weights = {
         re.sub(r"^(module\.)?(clip\.)?", "", name): value.float()
         for name, value in content.get("state_dict", content).items()
-        if name not in ("input_resolution", "context_length", "vocab_size")
+        if isinstance(value, Tensor) and name not in ("input_resolution", "context_length", "vocab_size")
     }
     if "visual.proj" not in weights or "text_projection" not in weights:
         raise ValueError(
@@ -139,8 +146,10 @@ def _from_checkpoint(content: dict[str, Any], source: str, reducer: Reducer | No
     return model
 
 
-def _saved_reducer(config: dict[str, Any], source: str) -> Reducer:
+def _saved_reducer(config: dict[str, Any] | None, source: str) -> Reducer:
     """Build the reducer that a checkpoint names, provided that it is one of ours: a file may not choose what runs."""
+    if config is None:
+        raise ValueError(f"{source}: the checkpoint does not tell its reducer: name it")
     ours = {f"retrieval.reducers.{name}" for name in reducers.__all__}
     for target in _targets(config):
         if target not in ours:

@@ -71,7 +71,8 @@ class VideoTower(nn.Module):
         videos, count = frames.shape[:2]
         if self.reducer.frames not in (None, count):
             raise ValueError(f"{count} frames per video, but the reducer is made for frames={self.reducer.frames}")
-        patches = self.conv1(frames.flatten(0, 1)).flatten(2).transpose(1, 2)
+        pixels = frames.flatten(0, 1).to(self.conv1.weight.dtype)
+        patches = self.conv1(pixels).flatten(2).transpose(1, 2)
         class_token = self.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
         x = self.ln_pre(torch.cat([class_token, patches], dim=1) + self.positional_embedding.to(patches.dtype))
         size = torch.ones(*x.shape[:2], 1, device=x.device)

@@ -100,5 +100,5 @@ def test_settings_that_the_tower_cannot_serve_are_refused(settings, message):
 
 
 def test_another_number_of_frames_is_refused():
-    with pytest.raises(ValueError, match="8 frames per video, but the reducer is made for frames=12"):
+    with pytest.raises(ValueError, match=r"8 frames per video, but the reducer is made for frames=12"):
         load_model(TINY_CLIP, TempMe()).encode_video(torch.randn(1, 8, 3, 56, 56))
