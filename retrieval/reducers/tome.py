@@ -49,7 +49,7 @@ class ToMe(Reducer):
         ValueError: a negative number of merges; when the tower is built, more merges than it has tokens.
     """
 
-    def __init__(self, image_merge: int = 2, proportional_attention: bool = True) -> None:
+    def __init__(self, image_merge: int = 1, proportional_attention: bool = True) -> None:
         super().__init__()
         if image_merge < 0:
             raise ValueError(f"reducer.image_merge={image_merge}: the number of merges cannot be negative")
