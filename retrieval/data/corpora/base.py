@@ -27,7 +27,13 @@ class Record:
 
 
 class Corpus(ABC):
-    """A captioned set of videos."""
+    """A captioned set of videos.
+
+    Attributes:
+        splits: those that the field agrees on; where `val` is not among them, part of training is held out for it.
+    """
+
+    splits: tuple[str, ...] = SPLITS
 
     def prepare(self) -> None:  # noqa: B027 - most corpora have nothing to prepare
         """Write or fetch what is missing; called by one process per machine, may be called again."""

@@ -1,0 +1,23 @@
+"""DiDeMo (Hendricks et al., ICCV 2017), paragraph to video: all descriptions of a video, joined, are its one caption.
+
+`train_data.json`, `val_data.json` and `test_data.json` are lists with a `video` and a `description` an entry. Video
+names end in the container they were uploaded in (`….mov`), whatever the files on disk end in.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from retrieval.data.corpora.benchmark import Benchmark, bare_name, paragraph, read_json
+
+
+class DiDeMo(Benchmark):
+    """DiDeMo under `root`; `videos` is the folder of its videos, absolute or relative to `root`."""
+
+    def captions(self, split: str) -> Mapping[str, Sequence[str]]:
+        path = self.annotation(f"{split}_data.json")
+        descriptions: dict[str, list[str]] = {}
+        try:
+            for entry in read_json(path):
+                descriptions.setdefault(bare_name(entry["video"]), []).append(entry["description"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} is no list of entries with 'video' and 'description': {error!r}") from error
+        return {video_id: [paragraph(texts)] for video_id, texts in descriptions.items()}

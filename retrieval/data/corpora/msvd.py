@@ -1,0 +1,62 @@
+"""MSVD (Chen and Dolan, ACL 2011): 1,200 / 100 / 670 videos with about 40 captions each.
+
+`train_list.txt`, `val_list.txt` and `test_list.txt` name the videos, `raw-captions.pkl` is a pickled dict from video id
+to captions, each a list of words. Every caption is a query of its own. A pickle may run anything, so that this one is
+read by an unpickler that builds plain values and nothing else.
+"""
+
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from retrieval.data.corpora.benchmark import Benchmark, read_text
+
+CAPTIONS = "raw-captions.pkl"
+
+
+class MSVD(Benchmark):
+    """MSVD under `root`; `videos` is the folder of its videos, absolute or relative to `root`."""
+
+    def captions(self, split: str) -> Mapping[str, Sequence[str]]:
+        path = self.annotation(CAPTIONS)
+        wanted = read_text(self.annotation(f"{split}_list.txt")).split()
+        captions = read_captions(path)
+        without = [video_id for video_id in wanted if not captions.get(video_id)]
+        if without:
+            raise ValueError(
+                f"{path} has no captions of {len(without)} of {len(wanted)} videos of the split {split!r}, the first: "
+                f"{without[0]}"
+            )
+        return {video_id: captions[video_id] for video_id in wanted}
+
+
+def read_captions(path: Path) -> dict[str, list[str]]:
+    """The captions of each video; nothing in the file is executed.
+
+    Raises:
+        ValueError: a file that asks for more than plain values, is damaged, or is no dict of lists of word lists.
+    """
+    try:
+        with path.open("rb") as file:
+            content = _PlainUnpickler(file, encoding="utf-8").load()
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise ValueError(f"{path}: {error or type(error).__name__}") from error
+    try:
+        return {str(video_id): [_text(words) for words in captions] for video_id, captions in content.items()}
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"{path} is no dict from video ids to captions as lists of words: {error}") from error
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Builds dicts, lists, tuples, strings and numbers, which need no class or function to be looked up."""
+
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise pickle.UnpicklingError(
+            f"refused, for it asks for {module}.{name}; a file of captions holds dict, list, tuple, str and numbers "
+            "only, and nothing of it was run"
+        )
+
+
+def _text(words: Any) -> str:
+    return words if isinstance(words, str) else " ".join(words)
