@@ -1,0 +1,49 @@
+"""ToMe: its counts, its limits, and that TempMe's image merging is the same."""
+
+import pytest
+import torch
+
+from retrieval import load_model
+from retrieval.reducers import TempMe, ToMe
+from tests.conftest import TINY_CLIP
+
+FRAMES = torch.randn(2, 4, 3, 56, 56, generator=torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def test_every_block_merges_in_every_frame():
+    walked = load_model(TINY_CLIP, ToMe(image_merge=2)).visual.walk(FRAMES)
+    assert [(tokens.clips, tokens.x.shape[1]) for tokens in walked] == [
+        (4, 50 - 2 * (block + 1)) for block in range(12)
+    ]
+    assert (walked[-1].size.sum(dim=1) == 50).all()
+
+
+@torch.no_grad()
+def test_before_its_first_join_tempme_is_tome():
+    tempme = TempMe(frames=4, join_blocks=[11], join_clips=[2], image_merge=2)
+    theirs = load_model(TINY_CLIP, tempme).visual.walk(FRAMES)[:11]
+    ours = load_model(TINY_CLIP, ToMe(image_merge=2)).visual.walk(FRAMES)[:11]
+    for their_tokens, our_tokens in zip(theirs, ours, strict=True):
+        torch.testing.assert_close(their_tokens.x, our_tokens.x)
+        assert (their_tokens.source == our_tokens.source).all()
+
+
+@torch.no_grad()
+def test_without_merges_nothing_changes():
+    plain, idle = load_model(TINY_CLIP), load_model(TINY_CLIP, ToMe(image_merge=0))
+    torch.testing.assert_close(idle.encode_video(FRAMES), plain.encode_video(FRAMES), atol=1e-6, rtol=0)
+
+
+@torch.no_grad()
+def test_a_frame_of_equal_patches_merges_them_into_one_value():
+    model = load_model(TINY_CLIP, ToMe(image_merge=3))
+    model.visual.positional_embedding.data[1:] = 0
+    patches = model.visual.walk(torch.ones(1, 1, 3, 56, 56))[-1].x[0, 1:]
+    torch.testing.assert_close(patches, patches[:1].expand_as(patches), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("merges", [-1, 5])
+def test_impossible_numbers_of_merges_are_refused(merges):
+    with pytest.raises(ValueError, match=rf"reducer\.image_merge={merges}"):
+        load_model(TINY_CLIP, ToMe(image_merge=merges))
