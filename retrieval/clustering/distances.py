@@ -58,12 +58,10 @@ def check_distance(distance: str, p: float) -> None:
 
 
 def _euclidean(points: Float64[Tensor, "batch point dim"]) -> Float32[Tensor, "batch point point"]:
-    product = torch.bmm(points, points.mT)
-    norms = product.diagonal(dim1=1, dim2=2)
-    squared = torch.add(norms.unsqueeze(1), product, alpha=-2).add_(norms.unsqueeze(2))
-    resolution = _RESOLUTION**2 * norms.amax(1)[:, None, None]
-    distances = squared.masked_fill_(squared <= resolution, 0).sqrt_().float()
-    return torch.maximum(distances, distances.mT)
+    norms = torch.linalg.vector_norm(points, dim=-1).square_()
+    squared = torch.baddbmm(norms.unsqueeze(2), points, points.mT, alpha=-2).add_(norms.unsqueeze(1)).float()
+    squared.masked_fill_(squared <= _RESOLUTION**2 * norms.amax(1)[:, None, None], 0)
+    return torch.maximum(squared, squared.mT).sqrt_()
 
 
 def _cosine(points: Float64[Tensor, "batch point dim"]) -> Float32[Tensor, "batch point point"]:

@@ -7,7 +7,7 @@ Memory is O(batch x points^2); the only loops are over rounds and, in the seedin
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from retrieval.clustering.distances import pairwise_distances
@@ -47,11 +47,12 @@ def k_medoids(
         ValueError: more clusters than points, points that are not finite, an unknown distance.
     """
     check_clusters(points, num_clusters)
-    distances = pairwise_distances(points, distance, p)
+    distances = pairwise_distances(points, distance, p).double()
+    masked = torch.empty_like(distances)
     medoids = kkz_seeds(points, distances, num_clusters).sort(1).values
     rounds_per_check = _ROUNDS_PER_CHECK_ON_CUDA if points.is_cuda else 1
     for iteration in range(1, max_iterations + 1):
-        moved = update_medoids(distances, assign(distances, medoids), num_clusters)
+        moved = update_medoids(distances, assign(distances, medoids), num_clusters, masked)
         if iteration % rounds_per_check == 0 and torch.equal(moved, medoids):
             break
         medoids = moved
@@ -68,14 +69,23 @@ def assign(
 
 
 def update_medoids(
-    distances: Float[Tensor, "batch point point"], assignment: Int[Tensor, "batch point"], num_clusters: int
+    distances: Float64[Tensor, "batch point point"],
+    assignment: Int[Tensor, "batch point"],
+    num_clusters: int,
+    masked: Float64[Tensor, "batch point point"],
 ) -> Int[Tensor, "batch {num_clusters}"]:
     """In each cluster the point with the least summed distance to the cluster's points, ascending.
 
     Summed in float64, where sums of float32 numbers are exact in any order: equal costs stay equal.
+
+    Args:
+        distances: float32 numbers in float64.
+        assignment: the cluster of each point.
+        num_clusters: how many there are, none of them empty.
+        masked: written over; fresh memory of this size would take longer to get than the sum does.
     """
     same_cluster = assignment.unsqueeze(1) == assignment.unsqueeze(2)
-    costs = distances.where(same_cluster, 0).sum(-1, dtype=torch.float64)
+    costs = torch.where(same_cluster, distances, distances.new_zeros(()), out=masked).sum(-1)
     least = costs.new_full((len(costs), num_clusters), torch.inf).scatter_reduce(1, assignment, costs, "amin")
     index = torch.arange(costs.shape[1], device=costs.device).expand_as(assignment)
     candidates = index.where(costs == least.gather(1, assignment), costs.shape[1])

@@ -1,0 +1,1 @@
+"""Speed and memory of our parts beside straightforward ones: `python -m retrieval.benchmark <what>`."""
