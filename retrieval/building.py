@@ -1,5 +1,6 @@
 """From a composed config to the objects of a job."""
 
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -7,7 +8,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
-from retrieval.backbone import CLIP, load_model
+from retrieval.backbone import CLIP, load_model, read_checkpoint
 from retrieval.data import Preprocess, RetrievalDataModule
 from retrieval.module import RetrievalModule
 
@@ -53,6 +54,12 @@ def best_checkpoint(trainer: L.Trainer) -> ModelCheckpoint:
     if not isinstance(trainer.checkpoint_callback, ModelCheckpoint):
         raise ValueError("callbacks: no ModelCheckpoint, which chooses by validation what the test split is read with")
     return trainer.checkpoint_callback
+
+
+def selected_on(ckpt_path: str | None) -> str | None:
+    """What a checkpoint of ours was chosen by, as its data module noted; None where nobody knows."""
+    content = read_checkpoint(Path(ckpt_path)) if ckpt_path else {}
+    return content.get(RetrievalDataModule.__qualname__, {}).get("selected_on")
 
 
 def plain(config: DictConfig | None) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 import lightning as L
 from omegaconf import DictConfig
 
-from retrieval.building import build_datamodule, build_evaluation, build_trainer
+from retrieval.building import build_datamodule, build_evaluation, build_trainer, selected_on
 from retrieval.cost import cost
 from retrieval.jobs import job
 from retrieval.results import report, save_config
@@ -22,7 +22,9 @@ def main(config: DictConfig) -> None:
         config.run_dir,
         metrics,
         split=config.split,
+        frames=config.data.frames,
         checkpoint=config.ckpt_path or f"{config.backbone.source}, as it is",
+        selected_on=selected_on(config.ckpt_path),
         seed=config.seed,
         cost=cost(module.model, config.data.frames, config.words),
     )

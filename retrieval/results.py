@@ -36,16 +36,19 @@ def report(folder: str, metrics: Mapping[str, float], **facts: Any) -> None:
     Args:
         folder: the run's.
         metrics: as Lightning logged them, `test/t2v/r_at_1` and so on.
-        facts: what the numbers are of: split, checkpoint, cost …
+        facts: what the numbers are of: split, frames, checkpoint and what it was chosen on, cost …
     """
     values = {name.partition("/")[2]: round(value, 4) for name, value in metrics.items()}
     path = Path(folder, "metrics.json")
-    path.write_text(json.dumps(facts | {"metrics": values}, indent=2) + "\n")
+    counts = {name: int(values[name]) for name in ("videos", "captions")}
+    path.write_text(json.dumps(facts | counts | {"metrics": values}, indent=2) + "\n")
     console = Console()
     for rescoring in ["", *_rescorings(values)]:
         console.print(_table(values, rescoring, facts["split"]))
     cost = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in facts["cost"].items())
-    console.print(f"checkpoint: {facts['checkpoint']}", f"cost: {cost}", f"results: {path}", sep="\n", soft_wrap=True)
+    chosen = f", chosen on {facts['selected_on']}" if facts["selected_on"] else ""
+    lines = (f"checkpoint: {facts['checkpoint']}{chosen}", f"cost: {cost}", f"results: {path}")
+    console.print(*lines, sep="\n", soft_wrap=True)
 
 
 def _rescorings(values: dict[str, float]) -> list[str]:

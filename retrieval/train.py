@@ -32,7 +32,9 @@ def main(config: DictConfig) -> float:
         config.run_dir,
         metrics,
         split="test",
+        frames=config.data.frames,
         checkpoint=f"best {best.monitor} (epoch {epoch})",
+        selected_on=data.selected_on,
         seed=config.seed,
         cost=cost(module.model, config.data.frames, config.words),
     )

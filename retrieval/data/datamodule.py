@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from retrieval.data.corpora.base import Corpus, Record
 from retrieval.data.dataset import ClipReader, EvaluationCaptions, EvaluationVideos, TrainingPairs
 from retrieval.data.loading import Batch, EpochSampler, Tokenizer, TrainingLoader, collate
+from retrieval.data.protocol import hold_out
 from retrieval.data.sampling import Sampler
 from retrieval.data.transforms import Preprocess, normalize, resize_and_crop
 
@@ -39,6 +40,9 @@ class RetrievalDataModule(L.LightningDataModule):
         num_workers: processes that read videos, each with one decoding thread; 0: the main process.
         pairs: "video": each video once an epoch with a random caption; "caption": each of its captions once.
         val_split, test_split: the splits that validation and test read.
+        held_out: share of the training videos that stand in for a validation split that the corpus does not have.
+        held_out_seed: of their choice; apart from `seed`, so that runs are judged by the same videos.
+        validate_on_test: choose checkpoints on the test split, as papers do, and say so in the results.
         on_error: what a broken video does: "raise", or "skip": another one takes its place and it is listed at the end.
         short_side: shrink frames to this shorter side while decoding; None: only in the transform.
         seed: of every random choice.
@@ -66,6 +70,9 @@ class RetrievalDataModule(L.LightningDataModule):
         pairs: str,
         val_split: str,
         test_split: str,
+        held_out: float,
+        held_out_seed: int,
+        validate_on_test: bool,
         on_error: str,
         short_side: int | None,
         seed: int,
@@ -82,13 +89,29 @@ class RetrievalDataModule(L.LightningDataModule):
         self.corpus, self.preprocess, self.tokenizer = corpus(**paths), preprocess, tokenizer
         self.pairs, self.on_error, self.seed = pairs, on_error, seed
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
-        self.splits = {"train": "train", "val": val_split, "test": test_split}
+        self.splits = {"train": "train", "val": test_split if validate_on_test else val_split, "test": test_split}
+        self.held_out, self.held_out_seed = held_out, held_out_seed
         size = preprocess.image_size
         self.training_reader = ClipReader(frames, sampler, augmentation(size), short_side)
         self.evaluation_reader = ClipReader(frames, sampler, resize_and_crop(size), short_side)
         self.records: dict[str, list[Record]] = {}
         self.skipped: list[str] = []
         self._listed: set[str] = set()
+
+    @property
+    def selected_on(self) -> str:
+        """What checkpoints are chosen by: test, held-out training videos, or the validation split."""
+        split = self.splits["val"]
+        if split == self.splits["test"]:
+            return "test"
+        if split in self.corpus.splits:
+            return split
+        train, val = (len({record.path for record in self._records(loader)}) for loader in ("train", "val"))
+        return f"{val} of {train + val} training videos, held out with seed {self.held_out_seed}"
+
+    def state_dict(self) -> dict[str, str]:
+        """Into the checkpoint: a later evaluation tells it too."""
+        return {"selected_on": self.selected_on}
 
     def prepare_data(self) -> None:
         self.corpus.prepare()
@@ -136,10 +159,19 @@ class RetrievalDataModule(L.LightningDataModule):
     def _records(self, loader: str) -> list[Record]:
         split = self.splits[loader]
         if split not in self.records:
-            self.records[split] = self.corpus.records(split)
+            parts = self._read(split)
             if self.on_error == "raise":
-                _check_files(self.records[split], split)
+                for part, records in parts.items():
+                    _check_files(records, part)
+            self.records |= parts
         return self.records[split]
+
+    def _read(self, split: str) -> dict[str, list[Record]]:
+        """The records of `split`; of training and what it gives away together."""
+        if "val" in self.corpus.splits or "val" not in self.splits.values() or split == "test":
+            return {split: self.corpus.records(split)}
+        train, val = hold_out(self.corpus.records("train"), self.held_out, self.held_out_seed)
+        return {"train": train, "val": val}
 
     def _evaluation_loaders(self, loader: str) -> list[DataLoader[Batch]]:
         records = self._records(loader)

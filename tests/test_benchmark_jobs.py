@@ -1,0 +1,66 @@
+"""Each of the five sets trains and evaluates end to end on a miniature in its on-disk layout."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from retrieval.evaluate import main as evaluate
+from retrieval.train import main as train
+from tests.miniatures import ANNOTATIONS, MINIATURES, MSVD_CAPTIONS, TEST, TRAIN
+
+pytestmark = pytest.mark.skipif(not ANNOTATIONS.is_dir(), reason="no ../shared/annotations")
+SMALL = ["data.frames=2", "data.batch_size=4", "data.num_workers=0", "trainer.accelerator=cpu"]
+TRAINING = ["trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A function that runs a job in this process and returns its folder and what it wrote into metrics.json."""
+
+    def execute(job, name: str, *overrides: str) -> tuple[Path, dict]:
+        arguments = [f"data={name}", f"data.root={tmp_path}", f"output={tmp_path / 'runs'}", *SMALL, *overrides]
+        monkeypatch.setattr(sys, "argv", ["job", *arguments])
+        before = set(tmp_path.glob("runs/*/*"))
+        job()
+        (folder,) = set(tmp_path.glob("runs/*/*")) - before
+        return folder, json.loads((folder / "metrics.json").read_text())
+
+    return execute
+
+
+@pytest.mark.parametrize("name", MINIATURES)
+def test_a_set_trains_and_evaluates(name, run, tmp_path):
+    MINIATURES[name](tmp_path)
+    folder, results = run(train, name, *TRAINING)
+    assert results["split"] == "test"
+    assert results["frames"] == 2
+    assert results["videos"] == TEST
+    assert results["captions"] == (sum(MSVD_CAPTIONS) if name == "msvd" else TEST)
+    assert results["metrics"]["videos_without_caption"] == results["metrics"]["captions_without_video"] == 0
+    held_out = f"1 of {TRAIN} training videos, held out with seed 0"
+    assert results["selected_on"] == (held_out if name in ("msrvtt", "activitynet") else "val")
+    recall = results["metrics"]["t2v/r_at_1"] * results["captions"] / 100
+    assert recall == pytest.approx(round(recall), abs=1e-3)  # of that many captions
+    sets = results["metrics"]["v2t/r_at_1"] * TEST / 100
+    assert sets == pytest.approx(round(sets), abs=1e-3)  # of the videos' caption sets
+
+    _, again = run(evaluate, name, f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}")
+    assert again["metrics"] == results["metrics"]
+    assert again["selected_on"] == results["selected_on"]
+
+
+def test_selection_on_test_is_written_into_the_results(run, tmp_path, capsys):
+    MINIATURES["msrvtt"](tmp_path)
+    folder, results = run(train, "msrvtt", "data.validate_on_test=true", *TRAINING)
+    assert results["selected_on"] == "test"
+    assert "chosen on test" in capsys.readouterr().out
+    assert run(evaluate, "msrvtt", f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}")[1]["selected_on"] == "test"
+    assert run(evaluate, "msrvtt")[1]["selected_on"] is None
+
+
+def test_the_official_split_of_msrvtt_ranks_all_captions(run, tmp_path):
+    MINIATURES["msrvtt"](tmp_path)
+    results = run(evaluate, "msrvtt", "data.corpus.partition=full")[1]
+    assert (results["videos"], results["captions"]) == (TEST, 20 * TEST)
