@@ -1,6 +1,6 @@
 """Clustering of point sets `[batch, point, dim]`: pure functions, batched, exact where exactness is defined."""
 
-from retrieval.clustering.distances import check_distance, pairwise_distances
+from retrieval.clustering.distances import check_distance, distance_macs, pairwise_distances
 from retrieval.clustering.graphs import heat_kernel, nearest_neighbours, spatio_temporal_window
 from retrieval.clustering.kmedoids import Clusters, k_medoids
 from retrieval.clustering.seeding import kkz_seeds
@@ -9,6 +9,7 @@ from retrieval.clustering.spectral import spectral_clusters, spectral_embedding
 __all__ = [
     "Clusters",
     "check_distance",
+    "distance_macs",
     "heat_kernel",
     "k_medoids",
     "kkz_seeds",

@@ -1,6 +1,7 @@
 """Token reducers, one file a published method."""
 
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, plan
+from retrieval.reducers.chain import Chain
 from retrieval.reducers.kmedoids import KMedoids
 from retrieval.reducers.pooling import Pooling
 from retrieval.reducers.sparse_sampling import SparseSampling
@@ -11,6 +12,7 @@ from retrieval.reducers.token_shift import TokenShift
 from retrieval.reducers.tome import ToMe
 
 __all__ = [
+    "Chain",
     "KMedoids",
     "Layout",
     "Pooling",

@@ -1,0 +1,108 @@
+"""Several reducers in one tower, each working on what those before it leave."""
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape
+
+
+class Chain(Reducer):
+    """Runs reducers one after the other at both hooks of every block.
+
+    A reducer that is made for a number of frames must find as many clips when it first joins some: after pooling 12
+    frames into 6 segments, one for 6.
+
+    Args:
+        reducers: in the order in which they act where several do at the same place.
+
+    Raises:
+        ValueError: no reducers; when the tower is built, those whose tokens do not fit together, and why.
+    """
+
+    def __init__(self, reducers: Sequence[Reducer]) -> None:
+        super().__init__()
+        if not reducers:
+            raise ValueError("reducer.reducers is empty: name at least one reducer, or take reducer=none")
+        self.reducers = cast("Sequence[Reducer]", nn.ModuleList(reducers))
+        # Clips only become fewer, so the reducer that is made for the most of them comes first.
+        self.frames = max((each.frames for each in reducers if each.frames is not None), default=None)
+        self.proportional_attention = any(each.proportional_attention for each in reducers)
+
+    def build(self, tower: TowerShape, position_embedding: Float[Tensor, "patch dim"]) -> None:
+        for reducer in self.reducers:
+            reducer.build(tower, position_embedding)
+        self._check(Layout(clips=self.frames or 1, patches=tower.patches), tower.blocks)
+
+    def layout_before_attention(self, layout: Layout, block: int) -> Layout:
+        for reducer in self.reducers:
+            layout = reducer.layout_before_attention(layout, block)
+        return layout
+
+    def layout_after_attention(self, layout: Layout, block: int) -> Layout:
+        for reducer in self.reducers:
+            layout = reducer.layout_after_attention(layout, block)
+        return layout
+
+    def macs(self, layout: Layout, block: int, tower: TowerShape) -> int:
+        macs = 0
+        for reducer in self.reducers:
+            macs += reducer.macs(layout, block, tower)
+            layout = reducer.layout_before_attention(layout, block)
+        return macs
+
+    def before_attention(self, tokens: Tokens, block: int) -> Tokens:
+        for reducer in self.reducers:
+            tokens = reducer.before_attention(tokens, block)
+        return tokens
+
+    def after_attention(self, tokens: Tokens, keys: Float[Tensor, "clip token key"], block: int) -> Tokens:
+        for reducer in self.reducers:
+            tokens = reducer.after_attention(tokens, keys, block)
+        return tokens
+
+    def _check(self, layout: Layout, blocks: int) -> None:
+        """Walk the tower, and see for each reducer whether it finds what it is made for."""
+        fresh = {reducer for reducer in self.reducers if reducer.frames is not None}
+        for block in range(blocks):
+            merged = None
+            for reducer in self.reducers:
+                layout = self._step(reducer, reducer.layout_before_attention, layout, block, fresh)
+            for reducer in self.reducers:
+                left = self._step(reducer, reducer.layout_after_attention, layout, block, fresh)
+                if left != layout and merged is not None:
+                    raise ValueError(
+                        f"reducer.reducers: {_name(merged)} and {_name(reducer)} both merge after the attention of "
+                        f"block {block}, but only the first finds the tokens that its keys are of: let them act in "
+                        "different blocks"
+                    )
+                merged = reducer if left != layout else merged
+                layout = left
+
+    def _step(
+        self,
+        reducer: Reducer,
+        leave: Callable[[Layout, int], Layout],
+        layout: Layout,
+        block: int,
+        fresh: set[Reducer],
+    ) -> Layout:
+        """What a reducer leaves; `fresh` are those that have not changed the number of clips before."""
+        try:
+            left = leave(layout, block)
+        except ValueError as error:
+            raise ValueError(f"reducer.reducers: {_name(reducer)} after those before it: {error}") from error
+        if left.clips != layout.clips and reducer in fresh:
+            fresh.remove(reducer)
+            if layout.clips != reducer.frames:
+                raise ValueError(
+                    f"reducer.reducers: {_name(reducer)} is made for frames={reducer.frames}, but at block {block} it "
+                    f"finds {layout.clips} clips: set its frames, and what must divide them, to {layout.clips}"
+                )
+        return left
+
+
+def _name(reducer: Reducer) -> str:
+    return type(reducer).__name__
