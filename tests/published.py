@@ -1,4 +1,4 @@
-"""Published TempMe checkpoints, put together from the reference files."""
+"""Published checkpoints, put together from the reference files."""
 
 from pathlib import Path
 
@@ -16,6 +16,14 @@ def published_tempme(reference: Reference, folder: Path) -> Path:
     trained = {name.removeprefix("parameter."): value for name, value in parameters if name.startswith("parameter.")}
     path = folder / "tempme.bin"
     torch.save(clip | trained, path)
+    return path
+
+
+def published_centerclip(folder: Path, **beside: torch.Tensor) -> Path:
+    """A checkpoint as its authors publish them: OpenAI's names behind `module.clip.` in a `state_dict`."""
+    weights = {f"module.clip.{name}": value for name, value in load_file(TINY_CLIP).items()}
+    path = folder / "ckpt.best.pth.tar"
+    torch.save({"epoch": 4, "best_acc1": 44.2, "state_dict": weights | beside, "optimizer": {"state": {}}}, path)
     return path
 
 

@@ -1,8 +1,10 @@
 """Models from all that users have: open_clip's names, OpenAI's weights files, published checkpoints and our own."""
 
+import logging
 import pickle
 import re
 import zipfile
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ TEMPME_NAMES = (
     (r"^transformer\.resblocks\.(\d+)\.attn\.TVPt_LoRA_b$", r"text.blocks.\1.attn.qkv.lora_B.default.weight"),
 )
 """TempMe's names for its trained parameters, and ours."""
+_log = logging.getLogger(__name__)
 
 
 def load_model(source: str | Path, reducer: Reducer | None = None, lora_rank: int | None = None) -> CLIP:
@@ -38,7 +41,8 @@ def load_model(source: str | Path, reducer: Reducer | None = None, lora_rank: in
         source: one of
             `"ViT-B-32-quickgelu/openai"`, open_clip's name and weights, or `"ViT-tiny-8"`, a name with random weights;
             a file of weights under OpenAI's names (`.pt`, `.safetensors`), its architecture read off the shapes;
-            a published TempMe checkpoint (the same names behind `clip.`, with `TVPt_…` among them);
+            a published checkpoint (the same names behind `clip.`): TempMe's, with `TVPt_…` among them, or CenterCLIP's,
+            whose `state_dict` may also stand behind `module.`; what matches, is missing or surplus is logged by name;
             a checkpoint of ours (`.ckpt`).
         reducer: the token reducer; None takes the one a checkpoint of ours was trained with, else none.
         lora_rank: rank of the adapters; None adds none but keeps those that a checkpoint brings.
@@ -106,11 +110,7 @@ def _from_open_clip(source: str, reducer: Reducer) -> CLIP:
 
 
 def _from_openai_names(content: dict[str, Any], source: str, reducer: Reducer | None) -> CLIP:
-    weights = {
-        re.sub(r"^(module\.)?(clip\.)?", "", name): value.float()
-        for name, value in content.get("state_dict", content).items()
-        if isinstance(value, Tensor) and name not in ("input_resolution", "context_length", "vocab_size")
-    }
+    weights, surplus = _clip_weights(content.get("state_dict", content))
     if "visual.proj" not in weights or "text_projection" not in weights:
         raise ValueError(
             f"{source}: no CLIP vision transformer under OpenAI's names, but {', '.join(list(weights)[:4])} …"
@@ -123,7 +123,36 @@ def _from_openai_names(content: dict[str, Any], source: str, reducer: Reducer | 
     model = CLIP(clip, architecture, reducer or Reducer())
     if trained:
         _fill_tempme(model, trained, source)
+    _report(source, weights.keys(), () if trained else new_weights(model).keys(), surplus)
     return model
+
+
+def _clip_weights(content: dict[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
+    """CLIP's weights under OpenAI's names, and the names of what a published system has beside its CLIP."""
+    tensors = {
+        name.removeprefix("module."): value.float()
+        for name, value in content.items()
+        if isinstance(value, Tensor) and name not in ("input_resolution", "context_length", "vocab_size")
+    }
+    clip = {name.removeprefix("clip."): value for name, value in tensors.items() if name.startswith("clip.")}
+    return (clip, [name for name in tensors if not name.startswith("clip.")]) if clip else (tensors, [])
+
+
+def _report(source: str, matching: Collection[str], missing: Collection[str], surplus: Collection[str]) -> None:
+    """Tell what a weights file gave; a warning where the model and the file differ."""
+    level = logging.WARNING if missing or surplus else logging.INFO
+    parts = {
+        "match": matching,
+        "missing, left as they start": missing,
+        "surplus, left out": surplus,
+    }
+    told = (f"{len(names)} {what}{f' ({_listing(names)})' if names else ''}" for what, names in parts.items())
+    _log.log(level, "%s: %s", source, "; ".join(told))
+    _log.debug("%s: %s", source, {what: sorted(names) for what, names in parts.items()})
+
+
+def _listing(names: Collection[str], most: int = 3) -> str:
+    return ", ".join(sorted(names)[:most]) + (" …" if len(names) > most else "")
 
 
 def _fill_tempme(model: CLIP, trained: dict[str, Tensor], source: str) -> None:
@@ -175,11 +204,7 @@ def _fill(module: nn.Module, weights: dict[str, Tensor], wanted: dict[str, Tenso
             if weights[name].shape != wanted[name].shape
         ],
     }
-    found = [
-        f"{len(names)} {what} ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})"
-        for what, names in mismatches.items()
-        if names
-    ]
+    found = [f"{len(names)} {what} ({_listing(names)})" for what, names in mismatches.items() if names]
     if found:
         raise ValueError(f"{source}: the weights do not fit the model and its reducer: {'; '.join(found)}")
     module.load_state_dict(weights, strict=False)
