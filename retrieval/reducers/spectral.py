@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from retrieval.clustering import Clusters, spatio_temporal_window, spectral_clusters
+from retrieval.clustering import Clusters, distance_macs, spatio_temporal_window, spectral_clusters
 from retrieval.reducers.base import Layout, TowerShape
 from retrieval.reducers.clusters import ClusterReducer
 
@@ -65,6 +65,14 @@ class Spectral(ClusterReducer):
                 "segment: lower reducer.neighbours or reducer.num_segments"
             )
         return reduced
+
+    def macs(self, layout: Layout, block: int, tower: TowerShape) -> int:
+        """Those of `ClusterReducer`, and the distances between the rows of the embedding."""
+        if block not in self.num_segments:
+            return 0
+        segments = self.num_segments[block]
+        points = layout.clips // segments * layout.patches
+        return super().macs(layout, block, tower) + segments * distance_macs(points, self.num_clusters[block])
 
     def choose(self, patches: Float[Tensor, "segment frame patch dim"], num_clusters: int) -> Clusters:
         _, frames, count, _ = patches.shape
