@@ -96,7 +96,7 @@ class RetrievalModule(L.LightningModule):
     def _log_metrics(self, split: str) -> None:
         results = self.metrics.compute()
         self.metrics.reset()
-        self.log_dict({f"{split}/{name}": value for name, value in results.items()})
+        self.log_dict({f"{split}/{name}": value for name, value in results.items()}, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         if self.optimizer is None:

@@ -1,10 +1,11 @@
 """Where runs live: `<output>/<name>/<time>/`, and how a killed one is found again."""
 
+import os
 from datetime import datetime
 from pathlib import Path
 
-import wandb
 from omegaconf import OmegaConf
+from requests.utils import get_netrc_auth
 
 LAST = "last"
 LAST_CHECKPOINT = Path("checkpoints", "last.ckpt")
@@ -33,7 +34,14 @@ def resumed_checkpoint(folder: str, ckpt_path: str | None) -> str | None:
     return str(path)
 
 
+def wandb_mode() -> str:
+    """What WANDB_MODE says; without it online where a key is set, in WANDB_API_KEY or by a login, else offline."""
+    server = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    key = os.environ.get("WANDB_API_KEY") or get_netrc_auth(server)
+    return os.environ.get("WANDB_MODE") or ("online" if key else "offline")
+
+
 def register_resolvers() -> None:
-    """Make `${run_dir:…}` and `${wandb_offline:}` known to configs."""
+    """Make `${run_dir:…}` and `${wandb_mode:}` known to configs."""
     OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
-    OmegaConf.register_new_resolver("wandb_offline", lambda: wandb.api.api_key is None, replace=True)
+    OmegaConf.register_new_resolver("wandb_mode", wandb_mode, replace=True)
