@@ -12,10 +12,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from retrieval.data.corpora.base import Corpus, Record
-from retrieval.data.dataset import ClipReader, EvaluationCaptions, EvaluationVideos, TrainingPairs
+from retrieval.data.dataset import ClipReader, EvaluationCaptions, EvaluationVideos, Read, TrainingPairs
+from retrieval.data.decoding import decode
 from retrieval.data.loading import Batch, EpochSampler, Tokenizer, TrainingLoader, collate
 from retrieval.data.protocol import hold_out
 from retrieval.data.sampling import Sampler
+from retrieval.data.store import FrameStore
 from retrieval.data.transforms import Preprocess, normalize, resize_and_crop
 
 
@@ -45,6 +47,8 @@ class RetrievalDataModule(L.LightningDataModule):
         validate_on_test: choose checkpoints on the test split, as papers do, and say so in the results.
         on_error: what a broken video does: "raise", or "skip": another one takes its place and it is listed at the end.
         short_side: shrink frames to this shorter side while decoding; None: only in the transform.
+        frames_from: "video": decode the files; "store": read the stored frames.
+        store: the stored frames.
         seed: of every random choice.
         paths: where the corpus is: `root`, and what else it asks for.
 
@@ -75,12 +79,15 @@ class RetrievalDataModule(L.LightningDataModule):
         validate_on_test: bool,
         on_error: str,
         short_side: int | None,
+        frames_from: str,
+        store: FrameStore,
         seed: int,
         **paths: str | Path,
     ) -> None:
         super().__init__()
         _check_choice("pairs", pairs, ("video", "caption"))
         _check_choice("on_error", on_error, ("raise", "skip"))
+        _check_choice("frames_from", frames_from, ("video", "store"))
         minima = {"frames": 1, "batch_size": 1, "eval_batch_size": 1, "num_workers": 0, "short_side": 1}
         values = (frames, batch_size, eval_batch_size, num_workers, 1 if short_side is None else short_side)
         for (knob, minimum), value in zip(minima.items(), values, strict=True):
@@ -92,8 +99,10 @@ class RetrievalDataModule(L.LightningDataModule):
         self.splits = {"train": "train", "val": test_split if validate_on_test else val_split, "test": test_split}
         self.held_out, self.held_out_seed = held_out, held_out_seed
         size = preprocess.image_size
-        self.training_reader = ClipReader(frames, sampler, augmentation(size), short_side)
-        self.evaluation_reader = ClipReader(frames, sampler, resize_and_crop(size), short_side)
+        self.store, self.frames_from = store, frames_from
+        read: Read = partial(decode, short_side=short_side) if frames_from == "video" else store.read
+        self.training_reader = ClipReader(frames, sampler, augmentation(size), read)
+        self.evaluation_reader = ClipReader(frames, sampler, resize_and_crop(size), read)
         self.records: dict[str, list[Record]] = {}
         self.skipped: list[str] = []
         self._listed: set[str] = set()
@@ -160,9 +169,11 @@ class RetrievalDataModule(L.LightningDataModule):
         split = self.splits[loader]
         if split not in self.records:
             parts = self._read(split)
+            if self.frames_from == "store":
+                self.store.verify()
             if self.on_error == "raise":
                 for part, records in parts.items():
-                    _check_files(records, part)
+                    self._check(records, part)
             self.records |= parts
         return self.records[split]
 
@@ -172,6 +183,16 @@ class RetrievalDataModule(L.LightningDataModule):
             return {split: self.corpus.records(split)}
         train, val = hold_out(self.corpus.records("train"), self.held_out, self.held_out_seed)
         return {"train": train, "val": val}
+
+    def _check(self, records: Sequence[Record], split: str) -> None:
+        if self.frames_from == "video":
+            return _check_files(records, split)
+        if lacking := self.store.lacking([record.path for record in records]):
+            raise FileNotFoundError(
+                f"data.store.folder={self.store.folder} lacks {len(lacking)} videos of the split {split!r}, the first: "
+                f"{lacking[0]}; run python -m retrieval.prepare, or leave them out with data.on_error=skip"
+            )
+        return None
 
     def _evaluation_loaders(self, loader: str) -> list[DataLoader[Batch]]:
         records = self._records(loader)

@@ -6,6 +6,7 @@ Every random choice is a pure function of (seed, epoch, index): no global genera
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,22 +15,24 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from retrieval.data.corpora.base import Record
-from retrieval.data.decoding import VideoError, decode
+from retrieval.data.decoding import VideoError
 from retrieval.data.sampling import Sampler
 from retrieval.data.transforms import transform_clip
 
 Sample = dict[str, Any]
 Draw = tuple[int, int]  # index and epoch
+Choose = Callable[[int, float], Sequence[int]]  # from frames and frames a second to the frames wanted
+Read = Callable[[Path, Choose], UInt8[Tensor, "frame 3 height width"]]
 
 
 @dataclass(frozen=True)
 class ClipReader:
-    """From a record to its clip: `frames` frames chosen by `sampler`, decoded and transformed."""
+    """From a record to its clip: `frames` frames chosen by `sampler`, read by `read` and transformed."""
 
     frames: int
     sampler: Sampler
     transform: Callable[[Tensor], Tensor]
-    short_side: int | None
+    read: Read
 
     def __call__(self, record: Record, generator: Generator | None = None) -> UInt8[Tensor, "frame 3 size size"]:
         """The clip; random draws come from `generator`, None: evaluation."""
@@ -37,7 +40,7 @@ class ClipReader:
         def choose(total: int, fps: float) -> list[int]:
             return self.sampler(total, fps, self.frames, record.start, record.end, generator)
 
-        return transform_clip(decode(record.path, choose, self.short_side), self.transform, generator)
+        return transform_clip(self.read(record.path, choose), self.transform, generator)
 
 
 def draw_generator(seed: int, epoch: int, index: int) -> Generator:

@@ -17,6 +17,7 @@ from retrieval.data.corpora.moving_shapes import encode
 from retrieval.data.dataset import draw_generator
 from retrieval.data.decoding import VideoError
 from retrieval.data.sampling import segment_frames
+from retrieval.data.store import FrameStore
 from retrieval.data.transforms import crop_and_flip, resize_and_crop
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,8 @@ KNOBS = {
     "validate_on_test": False,
     "on_error": "raise",
     "short_side": None,
+    "frames_from": "video",
+    "store": FrameStore("nowhere", "nowhere", short_side=None, quality=95, rate=None),
     "seed": 5,
 }
 
