@@ -25,17 +25,26 @@ def build_module(config: DictConfig) -> RetrievalModule:
 
 def build_evaluation(config: DictConfig) -> RetrievalModule:
     """The module to evaluate: a checkpoint where one is given, else the plain backbone."""
+    return RetrievalModule(
+        build_model(config), metrics=instantiate(config.metrics), seed=config.seed, compile=config.compile
+    )
+
+
+def build_model(config: DictConfig) -> CLIP:
+    """The model of a checkpoint where one is given, else the plain backbone, with the config's reducer, if any."""
     reducer = instantiate(plain(config.get("reducer")), _convert_="all")
-    model = load_model(config.ckpt_path or config.backbone.source, reducer)
-    return RetrievalModule(model, metrics=instantiate(config.metrics), seed=config.seed, compile=config.compile)
+    return load_model(config.ckpt_path or config.backbone.source, reducer)
+
+
+def preprocessing(model: CLIP) -> Preprocess:
+    """What the model expects of its frames."""
+    return Preprocess(model.image_size, model.architecture.image_mean, model.architecture.image_std)
 
 
 def build_datamodule(config: DictConfig, model: CLIP, **choices: Any) -> RetrievalDataModule:
     """The data, with frames and words as the model wants them."""
-    architecture = model.architecture
-    preprocess = Preprocess(model.image_size, architecture.image_mean, architecture.image_std)
     tokenizer = model.tokenizer(config.words)
-    return instantiate(config.data, preprocess=preprocess, tokenizer=tokenizer, **choices)
+    return instantiate(config.data, preprocess=preprocessing(model), tokenizer=tokenizer, **choices)
 
 
 def build_trainer(config: DictConfig) -> L.Trainer:

@@ -13,6 +13,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from retrieval import load_model
+from retrieval.draw import main as draw
 from retrieval.evaluate import main as evaluate
 from retrieval.train import main as train
 from tests.conftest import TINY_CLIP
@@ -175,6 +176,19 @@ def test_bad_input_to_evaluation_is_told_in_one_line(overrides, message, place, 
     told = fail(evaluate, monkeypatch, capsys, f"output={place}", f"data.root={place}", *SMALL[1:6], *overrides)
     assert message in told
     assert "Traceback" not in told
+
+
+def test_a_picture_is_drawn_of_a_checkpoints_tokens(finished, place, monkeypatch):
+    video, picture = next(place.glob("*/test/*.mp4")), place / "tokens.png"
+    checkpoint = finished / "checkpoints" / "best.ckpt"
+    knobs = [f"output={place}", f"video={video}", f"picture={picture}", f"ckpt_path={checkpoint}"]
+    monkeypatch.setattr(sys, "argv", ["job", *knobs])
+    draw()
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_bad_input_to_drawing_is_told_in_one_line(place, monkeypatch, capsys):
+    assert "nowhere.mp4: no such file" in fail(draw, monkeypatch, capsys, f"output={place}", "video=nowhere.mp4")
 
 
 def recipes() -> list[str]:
