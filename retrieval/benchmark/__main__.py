@@ -2,9 +2,9 @@
 
 from argparse import ArgumentParser
 
-from retrieval.benchmark import clustering
+from retrieval.benchmark import clustering, loading
 
-BENCHMARKS = {"clustering": clustering}
+BENCHMARKS = {"clustering": clustering, "loading": loading}
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ video's own length and frame rate, so that a sampler chooses as it does over the
 are nearest in time.
 """
 
-import io
 import json
 import os
 import platform
@@ -19,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import lmdb
+import numpy as np
+import simplejpeg
 import torch
 from jaxtyping import UInt8
-from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from retrieval.data.decoding import VideoError
 
@@ -153,8 +152,8 @@ class FrameStore:
                 wanted = choose(entry.total, entry.fps)
             except ValueError as error:
                 raise VideoError(f"{path}: {error}") from error
-            keys = (frame_key(name, nearest(entry.stored, index) / entry.fps) for index in wanted)
-            return torch.stack([self._decoded(path, transaction.get(key)) for key in keys])
+            keys = [frame_key(name, nearest(entry.stored, index) / entry.fps) for index in wanted]
+            return self._decoded(path, [transaction.get(key) for key in keys])
 
     def _usable(self, path: Path, entry: Entry | None) -> Entry:
         if entry is None:
@@ -165,10 +164,17 @@ class FrameStore:
             raise VideoError(f"{path}: changed since it was stored in {self.folder}; {PREPARE} again")
         return entry
 
-    def _decoded(self, path: Path, content: Any) -> UInt8[Tensor, "3 height width"]:
-        if content is None:
-            raise VideoError(f"{path}: the store {self.folder} lacks a frame of it; delete the store and {PREPARE}")
-        return decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB)
+    def _decoded(self, path: Path, jpegs: Sequence[Any]) -> UInt8[Tensor, "frame 3 height width"]:
+        try:
+            height, width = simplejpeg.decode_jpeg_header(jpegs[0])[:2]
+            frames = np.empty((len(jpegs), height, width, 3), np.uint8)
+            for jpeg, frame in zip(jpegs, frames, strict=True):
+                simplejpeg.decode_jpeg(jpeg, buffer=frame)
+        except (TypeError, ValueError) as error:
+            raise VideoError(
+                f"{path}: its frames in {self.folder} are damaged ({error}); delete the store and {PREPARE}"
+            ) from error
+        return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
 
 @lru_cache(maxsize=8)
@@ -221,14 +227,13 @@ def signature(path: Path) -> tuple[int, int]:
 
 def encode_jpeg(frame: UInt8[Tensor, "3 height width"], quality: int) -> bytes:
     """A frame as JPEG with colours at full resolution."""
-    buffer = io.BytesIO()
-    Image.fromarray(frame.permute(1, 2, 0).numpy()).save(buffer, "JPEG", quality=quality, subsampling=0)
-    return buffer.getvalue()
+    pixels = np.ascontiguousarray(frame.permute(1, 2, 0).numpy())
+    return simplejpeg.encode_jpeg(pixels, quality, colorsubsampling="444")
 
 
 def _software() -> dict[str, str]:
     return {"python": platform.python_version()} | {
-        package: version(package) for package in ("retrieval", "decord2", "pillow", "lmdb")
+        package: version(package) for package in ("retrieval", "decord2", "simplejpeg", "lmdb")
     }
 
 
