@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from retrieval.backbone import CLIP, load_model, read_checkpoint
 from retrieval.data import Preprocess, RetrievalDataModule
 from retrieval.module import RetrievalModule
+from retrieval.tuning import merge_lora
 
 
 def build_module(config: DictConfig) -> RetrievalModule:
@@ -24,7 +25,7 @@ def build_module(config: DictConfig) -> RetrievalModule:
 
 
 def build_evaluation(config: DictConfig) -> RetrievalModule:
-    """The module to evaluate: a checkpoint where one is given, else the plain backbone."""
+    """The module to evaluate: a checkpoint where one is given, else the plain backbone; adapters are merged."""
     return RetrievalModule(
         build_model(config), metrics=instantiate(config.metrics), seed=config.seed, compile=config.compile
     )

@@ -68,7 +68,7 @@ class TempMe(Reducer):
                 f"reducer.join_blocks={list(self.joins)}, but the video tower has blocks 0 to {tower.blocks - 1}"
             )
         layouts = plan(self, tower, self.frames)
-        if self.learns_positions:
+        if self.learns_positions and self.merge_ratio > 0:  # positions are added only where tokens merge
             for block, joined in self.joins.items():
                 clips = layouts[block][0].clips * joined
                 self.positions[str(block)] = nn.Parameter(torch.zeros(1, clips, 1, tower.width))
