@@ -26,9 +26,9 @@ def build_module(config: DictConfig) -> RetrievalModule:
 
 def build_evaluation(config: DictConfig) -> RetrievalModule:
     """The module to evaluate: a checkpoint where one is given, else the plain backbone; adapters are merged."""
-    return RetrievalModule(
-        build_model(config), metrics=instantiate(config.metrics), seed=config.seed, compile=config.compile
-    )
+    model = build_model(config)
+    merge_lora(model)
+    return RetrievalModule(model, metrics=instantiate(config.metrics), seed=config.seed, compile=config.compile)
 
 
 def build_model(config: DictConfig) -> CLIP:
