@@ -8,6 +8,11 @@ from retrieval.reducers import Layout, plan
 from retrieval.tuning import lora_rank
 
 
+def trained_parameters(model: CLIP) -> int:
+    """Parameters that the model's tuning trains."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
 def cost(model: CLIP, frames: int, words: int) -> dict[str, Any]:
     """Parameters; the tokens of a video after the last block; GMACs of one video and of one caption.
 
@@ -39,7 +44,6 @@ def cost(model: CLIP, frames: int, words: int) -> dict[str, Any]:
     last = layouts[-1][1]
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "trained_parameters": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         "output_tokens": last.clips * last.tokens,
         "video_gmacs": round(video / 1e9, 4),
         "text_gmacs": round(caption / 1e9, 4),

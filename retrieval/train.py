@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from retrieval.backbone import read_checkpoint
 from retrieval.building import best_checkpoint, build_datamodule, build_module, build_trainer
-from retrieval.cost import cost
+from retrieval.cost import cost, trained_parameters
 from retrieval.jobs import job
 from retrieval.results import report, save_config
 from retrieval.runs import resumed_checkpoint
@@ -36,6 +36,7 @@ def main(config: DictConfig) -> float:
         checkpoint=f"best {best.monitor} (epoch {epoch})",
         selected_on=data.selected_on,
         seed=config.seed,
+        trained_parameters=trained_parameters(module.model),
         cost=cost(module.model, config.data.frames, config.words),
     )
     if lora_rank(module.model) is not None and trainer.is_global_zero:

@@ -5,14 +5,11 @@ import pytest
 import torch
 
 from retrieval import load_model
+from retrieval.cost import trained_parameters
 from retrieval.optimization import adamw, parameter_groups, warmup_cosine
 from retrieval.reducers import TempMe
 from retrieval.tuning import frozen, full, lora, merge_lora, new_weights, save_adapter
 from tests.conftest import TINY_CLIP
-
-
-def trained(model):
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def perturbed_lora(rank=4):
@@ -24,15 +21,15 @@ def perturbed_lora(rank=4):
 
 
 def test_tempme_on_vit_b32_trains_exactly_the_published_number_of_parameters():
-    assert trained(load_model("ViT-B-32-quickgelu", TempMe(), lora_rank=8)) == 507_648
+    assert trained_parameters(load_model("ViT-B-32-quickgelu", TempMe(), lora_rank=8)) == 507_648
 
 
 def test_full_trains_all_and_frozen_only_the_reducer():
     model = load_model(TINY_CLIP, TempMe())
     full(model)
-    assert trained(model) == sum(parameter.numel() for parameter in model.parameters())
+    assert trained_parameters(model) == sum(parameter.numel() for parameter in model.parameters())
     frozen(model)
-    assert trained(model) == (12 + 6 + 3) * 128
+    assert trained_parameters(model) == (12 + 6 + 3) * 128
 
 
 def test_nothing_to_train_is_refused():
@@ -62,7 +59,7 @@ def test_saved_adapters_load_with_peft(tmp_path):
     save_adapter(model, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} >= {"adapter_model.safetensors", "reducer.safetensors"}
     words = torch.randint(0, 512, (2, 32))
-    theirs = peft.PeftModel.from_pretrained(load_model(TINY_CLIP, TempMe()), tmp_path).base_model.model
+    theirs = peft.PeftModel.from_pretrained_parameters(load_model(TINY_CLIP, TempMe()), tmp_path).base_model.model
     torch.testing.assert_close(theirs.encode_text(words), model.encode_text(words))
 
 
