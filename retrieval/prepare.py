@@ -14,7 +14,7 @@ from retrieval.data.preparation import Report, prepare
 from retrieval.jobs import job
 from retrieval.results import save_config
 
-NO_MODEL = {"preprocess": Preprocess(1, (0, 0, 0), (1, 1, 1)), "tokenizer": list}  # what is stored fits any
+NO_MODEL = {"preprocess": Preprocess(1, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), "tokenizer": list}  # what is stored fits any
 
 
 @job("prepare")
@@ -23,7 +23,7 @@ def main(config: DictConfig) -> None:
     data: RetrievalDataModule = instantiate(config.data, **NO_MODEL)
     data.prepare_data()
     save_config(config)
-    records = _records(data.corpus, config.splits)
+    records = _records(data.corpus, list(config.splits))
     reader = data.evaluation_reader
     report = prepare(records, data.store, reader.sampler, reader.frames, data.num_workers)
     _tell(report, Path(config.run_dir, "report.json"))

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from retrieval.evaluate import main as evaluate
+from retrieval.prepare import main as prepare
 from retrieval.train import main as train
-from tests.miniatures import ANNOTATIONS, MINIATURES, MSVD_CAPTIONS, TEST, TRAIN
+from tests.miniatures import ANNOTATIONS, MINIATURES, MSVD_CAPTIONS, TEST, TRAIN, VAL
 
 pytestmark = pytest.mark.skipif(not ANNOTATIONS.is_dir(), reason="no ../shared/annotations")
 SMALL = ["data.frames=2", "data.batch_size=4", "data.num_workers=0", "trainer.accelerator=cpu"]
@@ -64,3 +65,23 @@ def test_the_official_split_of_msrvtt_ranks_all_captions(run, tmp_path):
     MINIATURES["msrvtt"](tmp_path)
     results = run(evaluate, "msrvtt", "data.corpus.partition=full")[1]
     assert (results["videos"], results["captions"]) == (TEST, 20 * TEST)
+
+
+def test_prepared_frames_train_and_evaluate(tmp_path, run, monkeypatch, capsys):
+    MINIATURES["msvd"](tmp_path)
+    (gone, *_) = sorted((tmp_path / "MSVD_Videos").iterdir())
+    monkeypatch.setattr(sys, "argv", ["job", "data=msvd", f"data.root={tmp_path}", f"output={tmp_path / 'reports'}"])
+    gone.rename(tmp_path / "away.txt")
+    prepare()
+    (report,) = (json.loads(path.read_text()) for path in tmp_path.glob("reports/*/*/report.json"))
+    assert report["stored"] == report["decoded"] == TRAIN + VAL + TEST - 1
+    assert [Path(message.split(": ")[0]).stem for message in report["missing"]] == [gone.stem]
+    assert f"missing: {gone.with_suffix('.mp4').parents[1]}" in capsys.readouterr().out
+    (tmp_path / "away.txt").rename(gone)
+    prepare()
+    folder, results = run(train, "msvd", "data.frames_from=store", *TRAINING)
+    assert results["videos"] == TEST
+    checkpoint = f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
+    assert run(evaluate, "msvd", "data.frames_from=store", checkpoint)[1]["metrics"] == results["metrics"]
+    with pytest.raises(SystemExit, match=r"was written with .*quality=95.*, this run has .*quality=90"):
+        run(evaluate, "msvd", "data.frames_from=store", "data.store.quality=90")
