@@ -59,7 +59,7 @@ def test_saved_adapters_load_with_peft(tmp_path):
     save_adapter(model, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} >= {"adapter_model.safetensors", "reducer.safetensors"}
     words = torch.randint(0, 512, (2, 32))
-    theirs = peft.PeftModel.from_pretrained_parameters(load_model(TINY_CLIP, TempMe()), tmp_path).base_model.model
+    theirs = peft.PeftModel.from_pretrained(load_model(TINY_CLIP, TempMe()), tmp_path).base_model.model
     torch.testing.assert_close(theirs.encode_text(words), model.encode_text(words))
 
 
