@@ -91,12 +91,12 @@ def psnr(one: torch.Tensor, two: torch.Tensor) -> float:
 @torch.no_grad()
 def test_stored_frames_of_the_real_clips_are_those_decoded(store):
     records = Folder(CLIPS / "videos", CLIPS / "captions.csv").records("test")
-    kept = store(short_side=256, rate=0.5)
+    kept = store(short_side=224, rate=0.5)
     assert prepare(records, kept, even_frames, 6, 0).stored == 12
     clip = open_clip.create_model("ViT-B-32").eval()
     for record in records:
         clips = []
-        for read in (kept.read, lambda path, choose: decode(path, choose, 256)):
+        for read in (kept.read, lambda path, choose: decode(path, choose, 224)):
             frames = read(record.path, lambda total, fps: even_frames(total, fps, 6))
             clips.append((frames, clip.encode_image(resize_and_crop(224)(frames).float() / 127.5 - 1).mean(0)))
         (stored, ours), (decoded, theirs) = clips
