@@ -33,6 +33,8 @@ def build_evaluation(config: DictConfig) -> RetrievalModule:
 
 def build_model(config: DictConfig) -> CLIP:
     """The model of a checkpoint where one is given, else the plain backbone, with the config's reducer, if any."""
+    if config.ckpt_path and not Path(config.ckpt_path).is_file():
+        raise FileNotFoundError(f"ckpt_path={config.ckpt_path}: no such weights file")
     reducer = instantiate(plain(config.get("reducer")), _convert_="all")
     return load_model(config.ckpt_path or config.backbone.source, reducer)
 

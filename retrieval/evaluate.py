@@ -23,6 +23,7 @@ def main(config: DictConfig) -> None:
         metrics,
         split=config.split,
         frames=config.data.frames,
+        words=config.words,
         checkpoint=config.ckpt_path or f"{config.backbone.source}, as it is",
         selected_on=selected_on(config.ckpt_path),
         seed=config.seed,

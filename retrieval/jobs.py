@@ -35,7 +35,8 @@ def job(config_name: str) -> Callable[[Job], Callable[[], Any]]:
 def clear_errors(task: Job) -> Job:
     """Let a job end with `error: <message>` and exit code 1 on bad input; the traceback goes to the debug log.
 
-    In a sweep the error is raised as it is, so that Hydra records it for that job. Defects keep their traceback.
+    In a sweep the error is raised as it is, so that Hydra records it for that job. `hydra.verbose=true` shows the
+    traceback.
     """
 
     @wraps(task)

@@ -14,10 +14,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from retrieval.backbone import CLIP
+from retrieval.data.loading import Batch
 from retrieval.metrics import RetrievalMetrics
 from retrieval.tuning import lora_rank
 
-Batch = dict[str, Any]
 MAX_LOGIT_SCALE = log(100)
 
 
@@ -122,7 +122,5 @@ class RetrievalModule(L.LightningModule):
             ValueError: naming what differs, in the checkpoint and here.
         """
         for part, ours in self._identity().items():
-            if part not in checkpoint:
-                raise ValueError("ckpt_path: not a checkpoint of this project; give it as backbone.source instead")
             if checkpoint[part] != ours:
                 raise ValueError(f"ckpt_path: the checkpoint's {part} is {checkpoint[part]}, this run's is {ours}")

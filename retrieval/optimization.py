@@ -21,11 +21,11 @@ def adamw(
     betas: tuple[float, float] | list[float] = (0.9, 0.98),
     eps: float = 1e-6,
 ) -> tuple[AdamW, LambdaLR]:
-    """Optimizer and schedule, which is stepped once a batch.
+    """Optimizer and its schedule, which is stepped with it.
 
     Args:
         model: its parameters that require gradients are trained.
-        steps: batches in the whole training.
+        steps: optimizer steps in the whole training.
         lr: peak rate of CLIP's own parameters.
         new_lr: peak rate of new ones: adapters and the reducer's.
         weight_decay: of matrices; norms, biases, embeddings of a single vector and the logit scale have none.

@@ -7,6 +7,8 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from requests.utils import get_netrc_auth
 
+from retrieval.backbone import read_checkpoint
+
 LAST = "last"
 LAST_CHECKPOINT = Path("checkpoints", "last.ckpt")
 
@@ -24,6 +26,7 @@ def resumed_checkpoint(folder: str, ckpt_path: str | None) -> str | None:
 
     Raises:
         FileNotFoundError: no such file.
+        ValueError: a damaged file, or one that was not made by training here.
     """
     if ckpt_path is None:
         return None
@@ -31,6 +34,10 @@ def resumed_checkpoint(folder: str, ckpt_path: str | None) -> str | None:
     if not path.is_file():
         place = f"under {Path(folder).parent}; set name and output as they were" if ckpt_path == LAST else "there"
         raise FileNotFoundError(f"ckpt_path={ckpt_path}: no checkpoint {place}")
+    if "architecture" not in read_checkpoint(path):
+        raise ValueError(
+            f"ckpt_path={ckpt_path}: no run to resume; to start from its weights set backbone.source to it"
+        )
     return str(path)
 
 

@@ -11,7 +11,7 @@ from retrieval.cost import cost, trained_parameters
 from retrieval.jobs import job
 from retrieval.results import report, save_config
 from retrieval.runs import resumed_checkpoint
-from retrieval.tuning import lora_rank, save_adapter
+from retrieval.tuning import lora_rank, merge_lora, save_adapter
 
 
 @job("train")
@@ -22,25 +22,30 @@ def main(config: DictConfig) -> float:
     module = build_module(config)
     data = build_datamodule(config, module.model)
     trainer = build_trainer(config)
+    best = best_checkpoint(trainer)
     save_config(config)
     trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
 
-    best = best_checkpoint(trainer)
+    if not best.best_model_path:
+        raise ValueError("validation never ran, so no checkpoint was chosen: lower trainer.check_val_every_n_epoch")
     metrics = trainer.test(module, data, ckpt_path=best.best_model_path, weights_only=True, verbose=False)[0]
     epoch = read_checkpoint(Path(best.best_model_path))["epoch"]
+    trained = trained_parameters(module.model)
+    if lora_rank(module.model) is not None and trainer.is_global_zero:
+        save_adapter(module.model, Path(config.run_dir, "adapter"))
+    merge_lora(module.model)
     report(
         config.run_dir,
         metrics,
         split="test",
         frames=config.data.frames,
+        words=config.words,
         checkpoint=f"best {best.monitor} (epoch {epoch})",
         selected_on=data.selected_on,
         seed=config.seed,
-        trained_parameters=trained_parameters(module.model),
+        trained_parameters=trained,
         cost=cost(module.model, config.data.frames, config.words),
     )
-    if lora_rank(module.model) is not None and trainer.is_global_zero:
-        save_adapter(module.model, Path(config.run_dir, "adapter"))
     return float(best.best_model_score or 0.0)
 
 

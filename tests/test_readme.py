@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from retrieval import load_model
+from retrieval.benchmark.__main__ import BENCHMARKS
 from retrieval.cost import cost
 
 ROOT = Path(__file__).parents[1]
@@ -33,8 +34,8 @@ def test_python_runs(code):
         assert cost(model, frames=2, words=8)["output_tokens"] == 2 * (1 + 13)
 
 
-@pytest.mark.parametrize("command", commands())
-def test_commands_compose(command):
+@pytest.mark.parametrize("command", [command for command in commands() if "retrieval.benchmark" not in command])
+def test_jobs_compose(command):
     _, _, module, *arguments = shlex.split(command)
     job = module.removeprefix("retrieval.")
     assert (ROOT / "retrieval" / f"{job}.py").is_file()
@@ -45,6 +46,17 @@ def test_commands_compose(command):
     ]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         compose(job, first)
+
+
+@pytest.mark.parametrize("command", [command for command in commands() if "retrieval.benchmark" in command])
+def test_benchmarks_exist(command):
+    assert shlex.split(command)[3] in BENCHMARKS
+
+
+def test_pictures_exist():
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", README)
+    assert pictures
+    assert all((ROOT / picture).is_file() for picture in pictures)
 
 
 def test_make_targets_exist():

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import open_clip
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
@@ -45,6 +45,16 @@ class Architecture:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
         return asdict(self)
+
+    READ_OFF: ClassVar = (
+        "visual.conv1.weight",
+        "visual.positional_embedding",
+        "visual.proj",
+        "token_embedding.weight",
+        "positional_embedding",
+        "text_projection",
+    )
+    """OpenAI's names of the weights that tell an architecture."""
 
     @classmethod
     def from_openai_weights(cls, weights: dict[str, Tensor]) -> "Architecture":

@@ -51,7 +51,7 @@ def load_model(source: str | Path, reducer: Reducer | None = None, lora_rank: in
         FileNotFoundError: no such file.
         ValueError: an unknown name, an unreadable file, or weights that do not fit; with their names.
     """
-    if str(source).endswith(WEIGHT_FILES):
+    if str(source).endswith(WEIGHT_FILES) or Path(source).is_file():
         content = read_checkpoint(Path(source))
         load = _from_checkpoint if "architecture" in content else _from_openai_names
         model = load(content, str(source), reducer)
@@ -63,7 +63,7 @@ def load_model(source: str | Path, reducer: Reducer | None = None, lora_rank: in
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a weights file; nothing in it is executed.
+    """The content of a weights file; no Python in it is run.
 
     Raises:
         FileNotFoundError: no such file.
@@ -111,7 +111,7 @@ def _from_open_clip(source: str, reducer: Reducer) -> CLIP:
 
 def _from_openai_names(content: dict[str, Any], source: str, reducer: Reducer | None) -> CLIP:
     weights, surplus = _clip_weights(content.get("state_dict", content))
-    if "visual.proj" not in weights or "text_projection" not in weights:
+    if not all(name in weights for name in Architecture.READ_OFF):
         raise ValueError(
             f"{source}: no CLIP vision transformer under OpenAI's names, but {', '.join(list(weights)[:4])} …"
         )

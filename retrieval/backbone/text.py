@@ -54,7 +54,7 @@ class Tokenizer:
 
     def __init__(self, words: int, vocabulary: int, positions: int) -> None:
         if not 3 <= words <= positions:
-            raise ValueError(f"backbone.words={words}: the text tower reads 3 to {positions}")
+            raise ValueError(f"words={words}: the text tower reads 3 to {positions}")
         self.tokenizer = SimpleTokenizer(context_length=words)
         if self.tokenizer.vocab_size != vocabulary:
             raise ValueError(

@@ -39,7 +39,7 @@ class Tokens:
     """The tokens of a batch of videos between two steps of the video tower.
 
     Attributes:
-        x: the tokens; the clips of a video are neighbours, a clip's class tokens come first.
+        x: the tokens of the clips of all videos; the clips of a video are neighbours, class tokens come first.
         size: how many input patches each token stands for.
         clips: clips per video: the number of frames at the start, 1 when all are joined.
         class_tokens: leading class tokens of each clip: 1 at the start.

@@ -68,10 +68,11 @@ class TempMe(Reducer):
                 f"reducer.join_blocks={list(self.joins)}, but the video tower has blocks 0 to {tower.blocks - 1}"
             )
         layouts = plan(self, tower, self.frames)
-        if self.learns_positions and self.merge_ratio > 0:  # positions are added only where tokens merge
+        if self.learns_positions:
             for block, joined in self.joins.items():
-                clips = layouts[block][0].clips * joined
-                self.positions[str(block)] = nn.Parameter(torch.zeros(1, clips, 1, tower.width))
+                entering = layouts[block - 1][1] if block else Layout(self.frames, tower.patches)
+                if _merges(_joined(entering, joined), self.merge_ratio):  # positions are added only where tokens merge
+                    self.positions[str(block)] = nn.Parameter(torch.zeros(1, entering.clips, 1, tower.width))
 
     def layout_before_attention(self, layout: Layout, block: int) -> Layout:
         if block not in self.joins:

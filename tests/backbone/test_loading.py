@@ -96,6 +96,13 @@ def test_other_files_than_clips_are_refused(tmp_path):
         load_model(tmp_path / "other.safetensors")
 
 
+def test_weights_without_what_tells_the_architecture_are_refused(weights, tmp_path):
+    weights.pop("token_embedding.weight")
+    save_file(weights, tmp_path / "no_words.safetensors")
+    with pytest.raises(ValueError, match=r"no_words\.safetensors: no CLIP vision transformer under OpenAI's names"):
+        load_model(tmp_path / "no_words.safetensors")
+
+
 def test_a_published_checkpoint_brings_its_adapters_and_wants_its_positions(tmp_path):
     reference = read_reference("tempme_default")
     path = published_tempme(reference, tmp_path)

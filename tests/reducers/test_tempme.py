@@ -71,6 +71,11 @@ def test_temporal_positions_learn():
     assert all((position.grad != 0).any() for position in positions.values())
 
 
+def test_no_position_is_learned_where_nothing_merges():
+    positions = load_model(TINY_CLIP, TempMe(merge_ratio=0.005)).visual.reducer.positions
+    assert set(positions) == {"10"}  # 0.5 % of 2 x 34 and 2 x 68 tokens is less than one, of 3 x 136 more
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -7,10 +7,11 @@ and `end` (seconds). A row is one caption; rows of the same video, start and end
 import csv
 import json
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from retrieval.data.corpora.base import Corpus, Record, check_split
+from retrieval.data.corpora.base import SPLITS, Corpus, Record, check_split
 
 Row = dict[str, Any]
 _REQUIRED = ("video", "caption")
@@ -22,17 +23,28 @@ class Folder(Corpus):
     Args:
         root: the folder that the table's `video` paths are relative to.
         captions: the table, a .csv or .jsonl file; absolute, or relative to `root`.
+
+    Attributes:
+        splits: those that the table has rows of.
     """
 
     def __init__(self, root: str | Path, captions: str | Path) -> None:
         self.root = Path(root)
         self.captions = self.root / captions
 
-    def records(self, split: str) -> list[Record]:
-        check_split(split)
+    @cached_property
+    def splits(self) -> tuple[str, ...]:  # type: ignore[override]  # read with the table, when first asked for
+        return tuple(split for split in SPLITS if any(_split(row) == split for row in self._rows))
+
+    @cached_property
+    def _rows(self) -> list[Row]:
         if not self.root.is_dir():
             raise FileNotFoundError(f"data.root={self.root}: no such folder; give the folder of the videos")
-        rows = [row for row in read_rows(self.captions) if (row.get("split") or "test") == split]
+        return read_rows(self.captions)
+
+    def records(self, split: str) -> list[Record]:
+        check_split(split)
+        rows = [row for row in self._rows if _split(row) == split]
         if not rows:
             raise ValueError(
                 f"{self.captions} has no rows for the split {split!r}: add a column 'split' with train, val or test "
@@ -108,6 +120,10 @@ def _check_row(row: dict[Any, Any], where: str) -> Row:
     if end is not None and end <= (start or 0.0):
         raise ValueError(f"{where}: end={end} s is not after start={start or 0.0} s")
     return row | {"start": start, "end": end}
+
+
+def _split(row: Row) -> str:
+    return row.get("split") or "test"
 
 
 def _seconds(row: Row, column: str, where: str) -> float | None:
