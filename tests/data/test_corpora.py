@@ -66,6 +66,13 @@ def test_a_split_column_is_obeyed_and_its_lack_explained(folder):
         table.records("dev")
 
 
+@pytest.mark.parametrize("splits", [("train", "test"), ("val",), ("train", "val", "test")])
+def test_a_tables_splits_are_those_of_its_rows(folder, splits):
+    rows = [f"a.mp4,one,{split}" for split in reversed(splits)]
+    assert folder("\n".join(["video,caption,split", *rows])).splits == splits
+    assert folder("video,caption\na.mp4,one\n").splits == ("test",)
+
+
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [

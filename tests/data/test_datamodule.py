@@ -286,12 +286,21 @@ def test_the_default_configuration_is_200_videos_with_600_captions(tmp_path):
 def test_the_folder_configuration_reads_any_folder(broken, tmp_path, augmentation):
     broken()
     knobs = ["data=folder", f"data.root={tmp_path}", f"data/augmentation={augmentation}", "data.num_workers=0"]
-    datamodule = configured(tmp_path, *knobs, "data.on_error=skip", "data.test_split=train", "data.batch_size=8")
+    datamodule = configured(tmp_path, *knobs, "data.on_error=skip", "data.batch_size=7")
     datamodule.setup("test")
     videos, captions = datamodule.test_dataloader()
     assert next(iter(videos))["frames"].shape == (8, 12, 3, 32, 32)
     assert next(iter(captions))["token_ids"].shape == (16, 64)
-    assert next(iter(datamodule.train_dataloader()))["frames"].shape == (8, 12, 3, 32, 32)
+    assert next(iter(datamodule.train_dataloader()))["frames"].shape == (7, 12, 3, 32, 32)
+
+
+def test_a_folder_without_a_validation_split_holds_out_training_videos(broken):
+    datamodule = broken(val_split="val")
+    datamodule.setup("fit")
+    train, val = ({record.video_id for record in datamodule.records[split]} for split in ("train", "val"))
+    assert (len(train), len(val)) == (6, 2)
+    assert train | val == {f"{number}.mp4" for number in range(8)}
+    assert datamodule.selected_on == "2 of 8 training videos, held out with seed 0"
 
 
 def test_a_missing_folder_names_its_knob(tmp_path):
