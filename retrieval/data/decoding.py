@@ -8,6 +8,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from retrieval.data.sampling import ClipError
+
 decord.logging.set_level(decord.logging.QUIET)
 _ERRORS = (decord.DECORDError, RuntimeError, OSError, IndexError)
 
@@ -40,7 +42,7 @@ def decode(
         raise VideoError(f"{path}: not a readable video: {_cause(error)}") from error
     try:
         indices = list(choose(total, fps))
-    except ValueError as error:
+    except ClipError as error:
         raise VideoError(f"{path}: {error}") from error
     try:
         frames = reader.get_batch(indices).asnumpy()

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from retrieval.data.corpora.base import Record
 from retrieval.data.decoding import VideoError, decode
-from retrieval.data.sampling import Sampler
+from retrieval.data.sampling import ClipError, Sampler
 from retrieval.data.store import (
     MAP_SIZE,
     Entry,
@@ -84,7 +84,7 @@ class VideoEncoder(Dataset[Encoded]):
             length.append((total, fps))
             kept = set(grid(total, fps, self.store.rate))
             for record in records:
-                with suppress(ValueError):  # a part that lies beyond the end, which reading it will tell
+                with suppress(ClipError):  # a part that lies beyond the end, which reading it will tell
                     kept.update(self.sampler(total, fps, self.frames, record.start, record.end))
             chosen.extend(sorted(kept))
             return chosen[:1]

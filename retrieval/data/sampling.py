@@ -10,6 +10,10 @@ from typing import Protocol, runtime_checkable
 import torch
 
 
+class ClipError(ValueError):
+    """A video that does not have the clip that is asked of it."""
+
+
 @runtime_checkable
 class Sampler(Protocol):
     """`count` frame indices between `start` and `end` (seconds; None: the whole video) of a video of `total` frames."""
@@ -40,10 +44,11 @@ def even_frames(
     reverse gives the same frames.
 
     Raises:
-        ValueError: a clip that begins after the video's end, or impossible numbers.
+        ClipError: a clip that begins after the video's end or has no frame.
+        ValueError: an impossible `count` or `rate`.
     """
     first, frames = _clip(total, fps, count, start, end)
-    if rate <= 0:
+    if not rate > 0:
         raise ValueError(f"data.sampler.rate={rate} frames a second, must be positive")
     stride = max(1, round(fps / rate))
     candidates = range(first, first + frames, stride)
@@ -63,7 +68,8 @@ def segment_frames(
     """A frame from each of `count` equal segments: at random in training, the centres in evaluation (TSN).
 
     Raises:
-        ValueError: a clip that begins after the video's end, or impossible numbers.
+        ClipError: a clip that begins after the video's end or has no frame.
+        ValueError: an impossible `count`.
     """
     first, frames = _clip(total, fps, count, start, end)
     if generator is None:
@@ -76,15 +82,15 @@ def segment_frames(
 def _clip(total: int, fps: float, count: int, start: float | None, end: float | None) -> tuple[int, int]:
     """First frame and number of frames, at least 1, of the clip between `start` and `end`."""
     if total < 1 or not fps > 0:
-        raise ValueError(f"it has {total} frames at {fps} frames a second: nothing to sample from")
+        raise ClipError(f"it has {total} frames at {fps} frames a second: nothing to sample from")
     if count < 1:
         raise ValueError(f"data.frames={count}, must be at least 1")
     first = 0 if start is None else floor(start * fps)
     if first >= total:
-        raise ValueError(f"the clip starts at {start} s, but the video ends at {total / fps:.2f} s")
+        raise ClipError(f"the clip starts at {start} s, but the video ends at {total / fps:.2f} s")
     last = total if end is None else min(total, ceil(end * fps))
     if last <= first:
-        raise ValueError(f"the clip from {start or 0.0} s to {end} s has no frame")
+        raise ClipError(f"the clip from {start or 0.0} s to {end} s has no frame")
     return first, last - first
 
 

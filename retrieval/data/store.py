@@ -25,6 +25,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from retrieval.data.decoding import VideoError
+from retrieval.data.sampling import ClipError
 
 MAP_SIZE = 2**42  # address space, not disk: the file grows with what is written
 MAX_NAME = 480  # bytes; LMDB's keys have 511
@@ -150,7 +151,7 @@ class FrameStore:
             entry = self._usable(path, get_entry(transaction, name))
             try:
                 wanted = choose(entry.total, entry.fps)
-            except ValueError as error:
+            except ClipError as error:
                 raise VideoError(f"{path}: {error}") from error
             keys = [frame_key(name, nearest(entry.stored, index) / entry.fps) for index in wanted]
             return self._decoded(path, [transaction.get(key) for key in keys])

@@ -16,7 +16,7 @@ from retrieval.data.corpora import Folder, MovingShapes
 from retrieval.data.corpora.moving_shapes import encode
 from retrieval.data.dataset import draw_generator
 from retrieval.data.decoding import VideoError
-from retrieval.data.sampling import segment_frames
+from retrieval.data.sampling import even_frames, segment_frames
 from retrieval.data.store import FrameStore
 from retrieval.data.transforms import crop_and_flip, resize_and_crop
 
@@ -265,6 +265,13 @@ def test_too_few_videos_for_a_batch_are_said(shapes):
 def test_impossible_settings_are_named(shapes, knob, value):
     with pytest.raises(ValueError, match=f"data.{knob}="):
         shapes(**{knob: value})
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_an_impossible_rate_is_no_broken_video(shapes, rate, on_error):
+    with pytest.raises(ValueError, match=rf"^data\.sampler\.rate={rate} frames a second, must be positive$"):
+        shapes(sampler=partial(even_frames, rate=rate), on_error=on_error)
 
 
 def configured(folder, *overrides):

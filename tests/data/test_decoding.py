@@ -146,3 +146,8 @@ def test_a_file_that_is_cut_after_its_index_is_damaged(tmp_path, ramp):
 def test_a_clip_beyond_the_end_is_named(ramp):
     with pytest.raises(VideoError, match=r"ramp\.mp4: the clip starts at 9.0 s, but the video ends at 3.00 s"):
         decode(ramp, lambda total, fps: even_frames(total, fps, 4, start=9.0))
+
+
+def test_a_setting_is_no_fault_of_the_video(ramp):
+    with pytest.raises(ValueError, match=r"^data\.sampler\.rate=0\.0"):
+        decode(ramp, lambda total, fps: even_frames(total, fps, 4, rate=0.0))
