@@ -4,7 +4,7 @@ A reducer acts at two places of every block, before its attention and between it
 both, from its settings alone, how many tokens it leaves. It never sees CLIP, a dataset or a config.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -59,7 +59,7 @@ class Tokens:
 
     def with_x(self, x: Float[Tensor, "clip token dim"]) -> "Tokens":
         """The same tokens with new values."""
-        return replace(self, x=x)
+        return Tokens(x, self.size, self.clips, self.class_tokens, self.source)
 
 
 def follow(

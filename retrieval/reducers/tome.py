@@ -16,12 +16,12 @@ def merge_patches(tokens: Tokens, metric: Float[Tensor, "clip token key"], merge
         return tokens
     matching = bipartite_match(metric, merges, tokens.class_tokens)
     x, size = merge(matching, tokens.x, tokens.size)
-    merged = replace(tokens, x=x, size=size)
-    if tokens.source is None:
-        return merged
-    clip_start = torch.arange(tokens.clips, device=x.device)[:, None] * x.shape[1]
-    destination = destinations(matching).unflatten(0, (-1, tokens.clips)) + clip_start
-    return replace(merged, source=follow(tokens.source, destination.flatten(1)))
+    source = tokens.source
+    if source is not None:
+        clip_start = torch.arange(tokens.clips, device=x.device)[:, None] * x.shape[1]
+        destination = destinations(matching).unflatten(0, (-1, tokens.clips)) + clip_start
+        source = follow(source, destination.flatten(1))
+    return Tokens(x, size, tokens.clips, tokens.class_tokens, source)
 
 
 def without_patches(layout: Layout, merges: int, block: int, knob: str) -> Layout:
