@@ -93,9 +93,7 @@ class RetrievalDataModule(L.LightningDataModule):
         for (knob, minimum), value in zip(minima.items(), values, strict=True):
             if value < minimum:
                 raise ValueError(f"data.{knob}={value}, must be at least {minimum}")
-        sampler(
-            total=frames, fps=1.0, count=frames
-        )  # so that it tells of an impossible setting before any video is read
+        sampler(total=frames, fps=1.0, count=frames)  # an impossible setting is told before any video is read
         self.corpus, self.preprocess, self.tokenizer = corpus(**paths), preprocess, tokenizer
         self.pairs, self.on_error, self.seed = pairs, on_error, seed
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
