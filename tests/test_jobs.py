@@ -19,6 +19,8 @@ from retrieval.train import main as train
 from tests.conftest import TINY_CLIP
 
 ROOT = Path(__file__).parents[1]
+CLIPS = ROOT.parent / "shared" / "clips"
+ENV = os.environ | {"OMP_NUM_THREADS": "1"}
 SMALL = [
     "reducer=tempme",
     "data.corpus.train=16",
@@ -37,7 +39,7 @@ def command(folder: Path, name: str, *overrides: str) -> list[str]:
 
 
 def execute(line: list[str]) -> None:
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, env=ENV)
     assert done.returncode == 0, done.stderr
 
 
@@ -74,7 +76,8 @@ def test_a_run_leaves_its_config_metrics_and_checkpoints(finished):
 
 
 def test_killed_and_resumed_ends_with_the_same_weights_and_numbers(place, finished):
-    process = subprocess.Popen(command(place, "killed"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command(place, "killed"), cwd=ROOT, env=ENV, **quiet)
     while not list(place.glob("killed/*/checkpoints/last.ckpt")):
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.01)
@@ -88,6 +91,33 @@ def test_killed_and_resumed_ends_with_the_same_weights_and_numbers(place, finish
     assert expected.keys() == resumed.keys()
     assert all(torch.equal(resumed[name], value) for name, value in expected.items())
     assert (folder / "metrics.json").read_bytes() == (finished / "metrics.json").read_bytes()
+
+
+def test_the_same_command_gives_the_same_numbers_with_workers(place):
+    knobs = ["experiment=smoke", "trainer.max_epochs=1", "data.num_workers=2"]
+    one, two = (run(place, name, *knobs) for name in ("once", "again"))
+    assert (one / "metrics.json").read_bytes() == (two / "metrics.json").read_bytes()
+
+
+def test_adapters_train_and_tensorboard_logs(place):
+    folder = run(place, "lora", "experiment=smoke", "trainer.max_epochs=1", "tuning=lora", "logger=tensorboard")
+    assert (folder / "adapter" / "adapter_model.safetensors").is_file()
+    assert (folder / "adapter" / "reducer.safetensors").is_file()
+    assert list(folder.glob("logs/**/events.out.tfevents.*"))
+
+
+def test_without_a_key_wandb_logs_offline(place, tmp_path, monkeypatch):
+    for name in [name for name in ENV if name.startswith("WANDB_")]:
+        monkeypatch.delitem(ENV, name)
+    monkeypatch.setitem(ENV, "HOME", str(tmp_path))  # where no key is stored
+    folder = run(place, "wandb", "experiment=smoke", "trainer.max_epochs=1", "logger=wandb")
+    assert list(folder.glob("wandb/offline-run-*"))
+
+
+def test_two_processes_train(place, finished):
+    folder = run(place, "ddp", "trainer=ddp_cpu", "data.batch_size=4")
+    one, two = (json.loads((run / "metrics.json").read_text())["metrics"] for run in (finished, folder))
+    assert (one["videos"], one["captions"]) == (two["videos"], two["captions"]) == (8, 24)
 
 
 def test_two_processes_evaluate_a_checkpoint_as_one(place, finished):
@@ -123,6 +153,42 @@ def fail(job, monkeypatch, capsys, *overrides: str) -> str:
         job()
     assert stopped.value.code not in (0, None)
     return f"{stopped.value.code} {capsys.readouterr().err}"
+
+
+def evaluate_folder(finished, folder: Path, videos: Path, captions: Path, *overrides: str) -> list[str]:
+    """The knobs of an evaluation of `finished`'s model on a folder of videos."""
+    checkpoint = f"ckpt_path={finished / 'checkpoints' / 'best.ckpt'}"
+    data = ["data=folder", f"data.root={videos}", f"data.captions={captions}"]
+    return [f"output={folder}", "name=folder", checkpoint, *data, *overrides]
+
+
+@pytest.mark.skipif(not CLIPS.is_dir(), reason="no ../shared/clips")
+def test_a_folder_of_videos_is_evaluated(finished, tmp_path, monkeypatch):
+    knobs = evaluate_folder(finished, tmp_path, CLIPS / "videos", CLIPS / "captions.csv", "data.num_workers=0")
+    monkeypatch.setattr(sys, "argv", ["job", *knobs])
+    evaluate()
+    results = json.loads(next(tmp_path.glob("folder/*/metrics.json")).read_text())
+    assert (results["metrics"]["videos"], results["metrics"]["captions"]) == (12, 36)
+
+
+@pytest.mark.skipif(not CLIPS.is_dir(), reason="no ../shared/clips")
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_a_damaged_file_ends_an_evaluation_or_is_left_out(on_error, finished, tmp_path, monkeypatch, capsys):
+    names = sorted(path.name for path in (CLIPS / "formats").iterdir())
+    table = tmp_path / "captions.csv"
+    table.write_text("\n".join(["video,caption", *(f"{name},what {name} shows" for name in names)]))
+    knobs = [f"data.on_error={on_error}", "data.num_workers=2"]
+    knobs = evaluate_folder(finished, tmp_path, CLIPS / "formats", table, *knobs)
+    if on_error == "raise":
+        told = fail(evaluate, monkeypatch, capsys, *knobs)
+        assert len([line for line in told.splitlines() if "error: " in line and "corrupted.mp4" in line]) == 1
+        assert "Traceback" not in told
+        return
+    monkeypatch.setattr(sys, "argv", ["job", *knobs])
+    with pytest.warns(UserWarning, match=r"1 videos could not be read:\n.*corrupted\.mp4"):
+        evaluate()
+    results = json.loads(next(tmp_path.glob("folder/*/metrics.json")).read_text())
+    assert (len(names), results["metrics"]["videos"]) == (9, 8)
 
 
 @pytest.fixture
