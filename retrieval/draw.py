@@ -19,7 +19,7 @@ def main(config: DictConfig) -> None:
     L.seed_everything(config.seed)
     model = build_model(config)
     sampler = instantiate(config.data.sampler)
-    pixels = decode(Path(config.video), lambda total, fps: sampler(total, fps, config.data.frames, None, None, None))
+    pixels = decode(Path(config.video), lambda total, fps: sampler(total, fps, config.data.frames))
     clip = transform_clip(pixels, resize_and_crop(model.image_size), None)
     figure = draw_tokens(model, normalize(clip.unsqueeze(0), preprocessing(model))[0], config.blocks)
     Path(config.picture).parent.mkdir(parents=True, exist_ok=True)

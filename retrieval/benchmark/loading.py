@@ -60,7 +60,7 @@ def run(arguments: Namespace) -> None:
 def write_video(path: Path, seed: int) -> None:
     """A moving texture under camera noise, in H.264 with one key frame: every frame needs all before it.
 
-    About 400 kbit/s, as real clips of this size have.
+    With as much noise as makes decoding cost about what a busy real clip of this size does; calm ones cost less.
     """
     random = np.random.default_rng(seed)
     picture = landscape(random)
