@@ -1,7 +1,9 @@
 """Where runs live: `<output>/<name>/<time>/`, and how a killed one is found again."""
 
 import os
+from contextlib import suppress
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -14,11 +16,17 @@ LAST_CHECKPOINT = Path("checkpoints", "last.ckpt")
 
 
 def run_dir(output: str, name: str, ckpt_path: str | None) -> str:
-    """The folder of a run: a new one, or with `ckpt_path=last` the newest of this name that has a checkpoint."""
+    """The folder of a run: with `ckpt_path=last` the newest of this name that has a checkpoint, else one made for it."""
     checkpoints = sorted(Path(output, name).glob(f"*/{LAST_CHECKPOINT}")) if ckpt_path == LAST else []
     if checkpoints:
         return str(checkpoints[-1].parents[1])
-    return str(Path(output, name, datetime.now().strftime("%Y-%m-%d_%H-%M-%S")))
+    start = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    for number in count(1):
+        folder = Path(output, name, start if number == 1 else f"{start}_{number}")
+        with suppress(FileExistsError):  # another run that started in the same second
+            folder.mkdir(parents=True)
+            break
+    return str(folder)
 
 
 def resumed_checkpoint(folder: str, ckpt_path: str | None) -> str | None:
