@@ -16,7 +16,7 @@ LAST_CHECKPOINT = Path("checkpoints", "last.ckpt")
 
 
 def run_dir(output: str, name: str, ckpt_path: str | None) -> str:
-    """The folder of a run: with `ckpt_path=last` the newest of this name with a checkpoint, else a new one, made here."""
+    """The folder of a run: a new, empty one, or with `ckpt_path=last` the newest of this name with a checkpoint."""
     checkpoints = sorted(Path(output, name).glob(f"*/{LAST_CHECKPOINT}")) if ckpt_path == LAST else []
     if checkpoints:
         return str(checkpoints[-1].parents[1])
