@@ -2,6 +2,7 @@
 
 from retrieval.metrics.efficiency import counted_macs, text_macs, video_macs
 from retrieval.metrics.functional import retrieval_metrics
+from retrieval.metrics.latency import interleaved
 from retrieval.metrics.retrieval import RetrievalMetrics
 from retrieval.metrics.scores import cosine_scores, matrix_scores
 
@@ -9,6 +10,7 @@ __all__ = [
     "RetrievalMetrics",
     "cosine_scores",
     "counted_macs",
+    "interleaved",
     "matrix_scores",
     "retrieval_metrics",
     "text_macs",
