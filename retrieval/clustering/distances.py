@@ -13,6 +13,9 @@ from torch import Tensor
 # leaves between equal points is far below.
 _RESOLUTION = 1e-6
 
+# Float64 copies of points are made of so many bytes at a time, which stay in the cache and need no fresh memory.
+_COPIED_BYTES = 2**24
+
 
 @torch.no_grad()
 def pairwise_distances(
@@ -32,12 +35,12 @@ def pairwise_distances(
     """
     check_distance(distance, p)
     points = points.float()
-    if distance == "cosine":
-        distances = _cosine(points.double())
-    elif distance == "euclidean" or p == 2:
-        distances = _euclidean(points.double())
-    else:
+    if distance == "minkowski" and p != 2:
         distances = torch.cdist(points, points, p=p)
+    else:
+        exact = _cosine if distance == "cosine" else _euclidean
+        sets = max(1, _COPIED_BYTES // max(1, 8 * points.shape[1:].numel()))
+        distances = torch.cat([exact(part.double()) for part in points.split(sets)])
     if not torch.isfinite(distances.amax()):  # NaN is the largest of all
         raise ValueError(f"NaN or infinity in the distances of points {tuple(points.shape)}: points must be finite")
     return distances

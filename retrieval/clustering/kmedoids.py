@@ -65,7 +65,7 @@ def assign(
     """The cluster of each point's nearest medoid; a medoid stays in its own, even beside an equal one."""
     batch = torch.arange(len(medoids), device=medoids.device).unsqueeze(1)
     own = torch.arange(medoids.shape[1], device=medoids.device).expand_as(medoids)
-    return distances[batch, medoids].argmin(1).scatter(1, medoids, own)
+    return distances[batch, medoids].min(1).indices.scatter(1, medoids, own)
 
 
 def update_medoids(
