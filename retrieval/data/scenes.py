@@ -51,7 +51,7 @@ Image = UInt8[np.ndarray, "height width 3"]
 
 @dataclass(frozen=True)
 class Scene:
-    """What the captions tell of a video; `companion` is the colour and shape of a second shape that stands still."""
+    """What the captions tell of a video; `companion` is texture, colour and shape of a second one that stands still."""
 
     background: str
     colour: str
@@ -60,7 +60,7 @@ class Scene:
     size: str
     speed: str
     path: tuple[str, ...]
-    companion: tuple[str, str] | None = None
+    companion: tuple[str, str, str] | None = None
 
     def reversed(self) -> "Scene":
         """The scene played backwards."""
@@ -74,7 +74,7 @@ def draw_scene(random: np.random.Generator) -> Scene:
         return options[int(random.integers(len(options)))]
 
     colour, shape = pick(tuple(COLOURS)), pick(SHAPES)
-    others = [(c, s) for c in COLOURS for s in SHAPES if c != colour and s != shape]
+    others = [(t, c, s) for t in TEXTURES for c in COLOURS for s in SHAPES if c != colour and s != shape]
     return Scene(
         background=pick(tuple(BACKGROUNDS)),
         colour=colour,
@@ -98,7 +98,7 @@ def tell(scene: Scene, count: int) -> list[str]:
         "size": scene.size,
         "speed": scene.speed,
         "path": " then ".join(scene.path),
-        "companion": "" if scene.companion is None else " past a {} {}".format(*scene.companion),
+        "companion": "" if scene.companion is None else " past a {} {} {}".format(*scene.companion),
     }
     return [template.format(**words) for template in TEMPLATES[:count]]
 
@@ -108,8 +108,8 @@ def render(scene: Scene, frames: int, side: int, random: np.random.Generator) ->
     canvas = np.full((side, side, 3), BACKGROUNDS[scene.background], dtype=np.uint8)
     corner = _free_corner(scene.path, random)
     if scene.companion is not None:
-        colour, shape = scene.companion
-        _paste(canvas, _sprite(shape, "plain", colour, RADII["small"], side), 0.5 + 0.32 * corner)
+        texture, colour, shape = scene.companion
+        _paste(canvas, _sprite(shape, texture, colour, RADII["small"], side), 0.5 + 0.32 * corner)
     sprite = _sprite(scene.shape, scene.texture, scene.colour, RADII[scene.size], side)
     clip = np.repeat(canvas[None], frames, axis=0)
     for image, centre in zip(clip, _track(scene, frames, corner, random), strict=True):

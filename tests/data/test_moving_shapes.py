@@ -83,6 +83,20 @@ def test_a_written_corpus_is_used_again_and_a_half_written_one_is_not(corpus, tm
         broken.records("test")
 
 
+def test_two_runs_may_write_the_corpus_at_once(tmp_path, monkeypatch):
+    one, two = (MovingShapes(tmp_path, **KNOBS, captions=3) for _ in range(2))
+    write = one._write
+
+    def write_while_another_does(folder):
+        write(folder)
+        two.prepare()
+
+    monkeypatch.setattr(one, "_write", write_while_another_does)
+    one.prepare()
+    assert [path.name for path in tmp_path.iterdir()] == [one.folder.name]
+    assert one.records("test")
+
+
 def test_a_root_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"data\.root=.*file: cannot write the corpus there"):
@@ -105,7 +119,7 @@ def test_captions_are_short_enough_for_clip():
     words = open_clip.get_tokenizer("ViT-B-32")
     random = np.random.default_rng(0)
     for _ in range(300):
-        scene = replace(scenes.draw_scene(random), companion=("yellow", "triangle"), path=("right", "down"))
+        scene = replace(scenes.draw_scene(random), companion=("striped", "yellow", "triangle"), path=("right", "down"))
         captions = scenes.tell(scene, 5)
         assert len(set(captions)) == 5
         assert max(len(words.encode(text)) + 2 for text in captions) <= 30
@@ -131,7 +145,7 @@ def test_the_companion_stands_clear_of_the_moving_shape():
     random = np.random.default_rng(2)
     for path in scenes.PATHS:
         for size in scenes.RADII:
-            scene = scenes.Scene("black", "red", "square", "plain", size, "quickly", path, ("blue", "circle"))
+            scene = scenes.Scene("black", "red", "square", "plain", size, "quickly", path, ("plain", "blue", "circle"))
             blue = scenes.render(scene, 24, 64, random)[..., 2] > 150
             assert (blue.sum(axis=(1, 2)) == blue[0].sum()).all()
             assert blue[0].sum() > 200  # of about 314 pixels of a whole circle of radius 10

@@ -28,7 +28,7 @@ from retrieval.data.corpora.base import SPLITS, Corpus, Record
 from retrieval.data.corpora.folder import Folder
 from retrieval.data.scenes import Scene
 
-_FORMAT = 1  # part of the folder's name: raise it whenever the same knobs give other videos
+_FORMAT = 2  # part of the folder's name: raise it whenever the same knobs give other videos
 _WRITERS = 2
 
 
@@ -106,8 +106,10 @@ class MovingShapes(Corpus):
             raise OSError(f"data.root={self.root}: cannot write the corpus there: {error}") from error
         try:
             self._write(partial)
-            if not self.folder.is_dir():  # another run may have been faster
-                partial.rename(self.folder)
+            partial.rename(self.folder)
+        except OSError:
+            if not self.folder.is_dir():  # else another run was faster
+                raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
