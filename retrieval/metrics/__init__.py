@@ -3,10 +3,11 @@
 from retrieval.metrics.efficiency import counted_macs, text_macs, video_macs
 from retrieval.metrics.functional import retrieval_metrics
 from retrieval.metrics.latency import interleaved
-from retrieval.metrics.retrieval import RetrievalMetrics
+from retrieval.metrics.retrieval import Items, RetrievalMetrics
 from retrieval.metrics.scores import cosine_scores, matrix_scores
 
 __all__ = [
+    "Items",
     "RetrievalMetrics",
     "cosine_scores",
     "counted_macs",

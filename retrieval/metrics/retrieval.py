@@ -1,6 +1,6 @@
 """The retrieval metrics of `functional.py` for features that come in batches, on any number of processes."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -10,6 +10,24 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from retrieval.metrics.functional import CHUNK, TEMPERATURE, check_knobs, retrieval_metrics
 from retrieval.metrics.scores import check_finite, cosine_scores
+
+
+class Items(NamedTuple):
+    """Videos, and the captions that belong to one of them, each once.
+
+    Attributes:
+        videos, captions: their features.
+        video_index, caption_index: their numbers in the dataset, ascending.
+        video_of_caption: each caption's video, as its place in `videos`.
+        captions_without_video: how many captions were dropped.
+    """
+
+    videos: Float[Tensor, "video dim"]
+    video_index: Int[Tensor, " video"]
+    captions: Float[Tensor, "caption dim"]
+    caption_index: Int[Tensor, " caption"]
+    video_of_caption: Int[Tensor, " caption"]
+    captions_without_video: int
 
 
 class RetrievalMetrics(Metric):
@@ -89,6 +107,23 @@ class RetrievalMetrics(Metric):
         Raises:
             ValueError: no videos, no captions, no caption of any of the videos, or one caption index for two videos.
         """
+        items = self.items()
+        counts = {
+            "videos": float(len(items.videos)),
+            "captions": float(len(items.captions)),
+            "videos_without_caption": float(len(items.videos) - len(items.video_of_caption.unique())),
+            "captions_without_video": float(items.captions_without_video),
+        }
+        scores = cosine_scores(items.captions, items.videos)
+        settings = (self.rescoring, self.temperature, self.chunk)
+        return retrieval_metrics(scores, len(items.videos), items.video_of_caption, *settings) | counts
+
+    def items(self) -> Items:
+        """What is ranked: on this process, or within `sync_context()` on all of them together.
+
+        Raises:
+            ValueError: no videos, no captions, no caption of any of the videos, or one caption index for two videos.
+        """
         if len(self.labels) == 0:
             raise ValueError("no videos and no captions to rank: call update_videos and update_captions first")
         features, labels = _drop_repeated(dim_zero_cat(self.features), dim_zero_cat(self.labels))
@@ -101,15 +136,7 @@ class RetrievalMetrics(Metric):
                 f"none of the {missing} captions belongs to any of the {len(videos)} videos: check video_index"
             )
         video_of_caption = torch.searchsorted(video_index, labels[known, 1])
-        scores = cosine_scores(features[known], videos)
-        counts = {
-            "videos": float(len(videos)),
-            "captions": float(len(video_of_caption)),
-            "videos_without_caption": float(len(videos) - len(video_of_caption.unique())),
-            "captions_without_video": float(missing),
-        }
-        settings = (self.rescoring, self.temperature, self.chunk)
-        return retrieval_metrics(scores, len(videos), video_of_caption, *settings) | counts
+        return Items(videos, video_index, features[known], labels[known, 0], video_of_caption, missing)
 
 
 def _drop_repeated(
