@@ -1,0 +1,85 @@
+"""Training as users call it: same seed, same numbers; killed and resumed; adapters, loggers, two processes."""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from tests.jobs.commands import ENV, ROOT, command, run
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def test_a_run_leaves_its_config_metrics_and_checkpoints(finished):
+    results = json.loads((finished / "metrics.json").read_text())
+    assert results["split"] == "test"
+    assert results["checkpoint"].startswith("best val/r_sum (epoch ")
+    assert results["metrics"]["videos"] == 8
+    assert results["metrics"]["captions"] == 24
+    assert 0 <= results["metrics"]["t2v/r_at_1"] <= 100
+    assert (finished / "config.yaml").is_file()
+    assert (finished / "checkpoints" / "best.ckpt").is_file()
+    assert list(finished.glob("logs/*/metrics.csv"))
+
+
+def test_killed_and_resumed_ends_with_the_same_weights_and_numbers(place, finished):
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command(place, "killed"), cwd=ROOT, env=ENV, **quiet)
+    while not list(place.glob("killed/*/checkpoints/last.ckpt")):
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    folder = next((place / "killed").iterdir())
+    assert not (folder / "metrics.json").exists()
+
+    assert run(place, "killed", "ckpt_path=last") == folder
+    expected, resumed = weights(finished), weights(folder)
+    assert expected.keys() == resumed.keys()
+    assert all(torch.equal(resumed[name], value) for name, value in expected.items())
+    assert (folder / "metrics.json").read_bytes() == (finished / "metrics.json").read_bytes()
+
+
+def test_the_same_command_gives_the_same_numbers_with_workers(place):
+    knobs = ["experiment=smoke", "trainer.max_epochs=1", "data.num_workers=2"]
+    one, two = (run(place, name, *knobs) for name in ("once", "again"))
+    assert (one / "metrics.json").read_bytes() == (two / "metrics.json").read_bytes()
+
+
+def test_adapters_train_and_tensorboard_logs(place):
+    folder = run(place, "lora", "experiment=smoke", "trainer.max_epochs=1", "tuning=lora", "logger=tensorboard")
+    assert (folder / "adapter" / "adapter_model.safetensors").is_file()
+    assert (folder / "adapter" / "reducer.safetensors").is_file()
+    assert list(folder.glob("logs/**/events.out.tfevents.*"))
+
+
+def test_without_a_key_wandb_logs_offline(place, tmp_path, monkeypatch):
+    for name in [name for name in ENV if name.startswith("WANDB_")]:
+        monkeypatch.delitem(ENV, name)
+    monkeypatch.setitem(ENV, "HOME", str(tmp_path))  # where no key is stored
+    folder = run(place, "wandb", "experiment=smoke", "trainer.max_epochs=1", "logger=wandb")
+    assert list(folder.glob("wandb/offline-run-*"))
+
+
+def test_two_processes_train(place, finished):
+    folder = run(place, "ddp", "trainer=ddp_cpu", "data.batch_size=4")
+    one, two = (json.loads((run / "metrics.json").read_text())["metrics"] for run in (finished, folder))
+    assert (one["videos"], one["captions"]) == (two["videos"], two["captions"]) == (8, 24)
+
+
+def recipes() -> list[str]:
+    return sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("recipe", recipes())
+def test_recipes_compose(recipe):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", [f"experiment={recipe}"])
+    assert config.backbone.source
