@@ -1,6 +1,7 @@
 """What every entry point is: a function of a composed config, with one clear line for a user's mistake."""
 
 import logging
+import multiprocessing
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -12,14 +13,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
-from retrieval.data.decoding import VideoError
+from retrieval.errors import MISTAKES, cause, one_line
 from retrieval.runs import register_resolvers
+from retrieval.states import run_once
+from retrieval.sweeps import register_sweeper
 
 CONF = Path(__file__).parents[1] / "conf"
 Job = Callable[[DictConfig], Any]
-MISTAKES = (ValueError, OSError, VideoError, OmegaConfBaseException)
 
 
 def job(config_name: str) -> Callable[[Job], Callable[[], Any]]:
@@ -27,7 +28,14 @@ def job(config_name: str) -> Callable[[Job], Callable[[], Any]]:
     register_resolvers()
 
     def decorate(task: Job) -> Callable[[], Any]:
-        return hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(clear_errors(task))
+        entry = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(clear_errors(task))
+
+        @wraps(task)
+        def main() -> Any:
+            register_sweeper()
+            return entry()
+
+        return main
 
     return decorate
 
@@ -35,32 +43,22 @@ def job(config_name: str) -> Callable[[Job], Callable[[], Any]]:
 def clear_errors(task: Job) -> Job:
     """Let a job end with `error: <message>` and exit code 1 on bad input; the traceback goes to the debug log.
 
-    In a sweep the error is raised as it is, so that Hydra records it for that job. `hydra.verbose=true` shows the
-    traceback.
+    In a sweep the traceback goes into the job's folder, and a job that has finished before is not run again (see
+    `retrieval.states.run_once`). `hydra.verbose=true` shows the traceback.
     """
 
     @wraps(task)
     def guarded(config: DictConfig) -> Any:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            # joblib's processes start others in a way of their own, which data loaders cannot.
+            multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
+            return run_once(task, config)
         try:
             return task(config)
         except (InstantiationException, *MISTAKES) as error:
-            mistake = _cause(error)
-            if HydraConfig.get().mode == RunMode.MULTIRUN or not isinstance(mistake, MISTAKES):
+            if not isinstance(cause(error), MISTAKES):
                 raise
             logging.getLogger(__name__).debug("traceback", exc_info=error)
-            sys.exit(f"error: {_last_line(str(mistake))}")
+            sys.exit(f"error: {one_line(error)}")
 
     return guarded
-
-
-def _cause(error: BaseException) -> BaseException:
-    """What went wrong inside an object that Hydra was building."""
-    while isinstance(error, InstantiationException) and error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-def _last_line(message: str) -> str:
-    """A data loader's worker sends its traceback as the message, the error itself on the last line."""
-    lines = message.strip().splitlines() or ["unknown"]
-    return lines[-1] if lines[0].startswith("Caught ") else " ".join(line.strip() for line in lines)

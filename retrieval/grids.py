@@ -1,0 +1,61 @@
+"""Which jobs a sweep has: several grids, each a product of its knobs' values, and what each job is called."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.types import Override
+
+Parse = Callable[[list[str]], list[Override]]
+"""From override strings to what Hydra understands of them."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A job to be: its name, which is its folder's, and all its overrides."""
+
+    name: str
+    overrides: tuple[str, ...]
+
+
+def points(
+    grids: Sequence[Mapping[str, Any]], params: Mapping[str, Any], arguments: Sequence[str], parse: Parse
+) -> list[Point]:
+    """The jobs of all grids, each once, in order.
+
+    A job is called by the knobs that vary somewhere in the sweep, `reducer-kmedoids__num_segments-4__seed-0`.
+
+    Args:
+        grids: from a knob to its values in Hydra's notation, `2,4,6` or `range(2,8,2)`; none is one grid of no knobs.
+        params: knobs of every grid, which a grid's own go before.
+        arguments: overrides of the command line, which go before both; a knob that only some grids sweep is
+            set in those alone.
+        parse: Hydra's.
+
+    Raises:
+        ValueError: two jobs of one name.
+    """
+    given = {override.get_key_element(): override.input_line for override in parse(list(arguments))}
+    swept = {*params, *(key for grid in grids for key in grid)}
+    swept |= {override.get_key_element() for override in parse(list(arguments)) if override.is_sweep_override()}
+    of_some = {key for grid in grids for key in grid} - params.keys()
+    found: dict[tuple[str, ...], None] = {}
+    for grid in grids or [{}]:
+        own = {key: f"{key}={value}" for key, value in {**grid, **params, **grid}.items()}
+        own |= {key: line for key, line in given.items() if key in grid or key not in of_some}
+        product = BasicSweeper.split_arguments(parse(list(own.values())), None)[0]
+        found |= dict.fromkeys(tuple(overrides) for overrides in product)
+    names = [_name(overrides, swept) for overrides in found]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ValueError(f"sweep: several jobs would share the folder {', '.join(sorted(twice))}: tell them apart")
+    return [Point(name, overrides) for name, overrides in zip(names, found, strict=True)]
+
+
+def _name(overrides: Iterable[str], swept: set[str]) -> str:
+    """The varying knobs and their values, in characters that neither a shell nor Hydra takes for its own."""
+    pairs = [override.partition("=")[::2] for override in overrides]
+    parts = [f"{key.rpartition('.')[2]}-{value}" for key, value in pairs if key in swept]
+    return "__".join(re.sub(r"[^\w.-]+", "-", part).strip("-") for part in parts) or "job"

@@ -1,0 +1,102 @@
+"""How far a job of a sweep has come, told by the files in its folder alone; running it once, and only once."""
+
+import json
+import traceback
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+from retrieval.errors import one_line
+from retrieval.results import save_config
+from retrieval.runs import LAST_CHECKPOINT
+
+CONFIG, VALUE, ERROR = "config.yaml", "value.json", "error.txt"
+NOT_COMPARED = ("ckpt_path", "output")
+"""Knobs that say where a job is and what it goes on from, not what it computes."""
+
+
+class State(StrEnum):
+    """What has become of a job."""
+
+    FINISHED = "finished"
+    FAILED = "failed"  # its traceback is in error.txt
+    INTERRUPTED = "interrupted"  # it can go on from its last checkpoint
+    MISSING = "missing"
+
+
+def state(folder: Path) -> State:
+    """The state of the job in a folder; one that has none is missing."""
+    if (folder / VALUE).is_file():
+        return State.FINISHED
+    if (folder / ERROR).is_file():
+        return State.FAILED
+    return State.INTERRUPTED if (folder / LAST_CHECKPOINT).is_file() else State.MISSING
+
+
+def run_once(task: Callable[[DictConfig], Any], config: DictConfig) -> Any:
+    """Run a job unless it has finished before, and leave in its folder what it returned or its traceback.
+
+    Raises:
+        RuntimeError: whatever the job raised, as one line that any process can send to any other.
+        ValueError: another job has used the folder.
+    """
+    folder = Path(config.run_dir)
+    changed = differences(folder, config)
+    if changed and has_results(folder):
+        raise ValueError(
+            f"{folder} holds a job with another config ({changed[0]}): delete it, or choose another folder"
+        )
+    if state(folder) is State.FINISHED:
+        return json.loads((folder / VALUE).read_text())
+    save_config(config)
+    (folder / ERROR).unlink(missing_ok=True)
+    try:
+        value = task(config)
+    except Exception as error:
+        (folder / ERROR).write_text(traceback.format_exc())
+        raise RuntimeError(f"{one_line(error)} (traceback: {folder / ERROR})") from error
+    _save_value(folder, value)
+    return value
+
+
+def has_results(folder: Path) -> bool:
+    """Whether a job has computed something there that would be lost."""
+    return any((folder / name).is_file() for name in (VALUE, LAST_CHECKPOINT))
+
+
+def differences(folder: Path, config: DictConfig) -> list[str]:
+    """The knobs in which a folder's job, if any, differs from `config`, each as `knob=theirs, now ours`."""
+    if not (folder / CONFIG).is_file():
+        return []
+    theirs, ours = (_knobs(each) for each in (OmegaConf.load(folder / CONFIG), config))
+    names = [name for name in sorted(theirs.keys() | ours.keys()) if theirs.get(name) != ours.get(name)]
+    return [f"{name}={theirs.get(name)}, now {ours.get(name)}" for name in names]
+
+
+@rank_zero_only
+def _save_value(folder: Path, value: Any) -> None:
+    (folder / VALUE).write_text(json.dumps(value) + "\n")
+
+
+def _knobs(config: Any) -> dict[str, Any]:
+    """All knobs by their dotted names, the run's folder wherever it stands in them replaced by its name."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    folder = str(plain["run_dir"])  # type: ignore[index, call-overload]
+    leaves = _leaves(plain, "")
+    return {
+        name: value.replace(folder, "<run_dir>") if isinstance(value, str) else value
+        for name, value in leaves.items()
+        if name not in NOT_COMPARED
+    }
+
+
+def _leaves(value: Any, name: str) -> dict[str, Any]:
+    """The leaves of nested dicts and lists by their dotted names."""
+    if not isinstance(value, dict | list):
+        return {name: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return {path: leaf for key, item in items for path, leaf in _leaves(item, f"{name}.{key}".lstrip(".")).items()}
