@@ -3,14 +3,16 @@
 from pathlib import Path
 
 import lightning as L
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from retrieval.backbone import read_checkpoint
-from retrieval.building import best_checkpoint, build_datamodule, build_module, build_trainer
+from retrieval.building import best_checkpoint, build_datamodule, build_module, build_trainer, plain
 from retrieval.cost import cost, trained_parameters
 from retrieval.jobs import job
 from retrieval.results import report, save_config
 from retrieval.runs import resumed_checkpoint
+from retrieval.tracking import log_config, log_summary
 from retrieval.tuning import lora_rank, merge_lora, save_adapter
 
 
@@ -24,6 +26,7 @@ def main(config: DictConfig) -> float:
     trainer = build_trainer(config)
     best = best_checkpoint(trainer)
     save_config(config)
+    log_config(trainer, plain(config), HydraConfig.get().runtime.choices["reducer"])
     trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
 
     if not best.best_model_path:
@@ -34,6 +37,8 @@ def main(config: DictConfig) -> float:
     if lora_rank(module.model) is not None and trainer.is_global_zero:
         save_adapter(module.model, Path(config.run_dir, "adapter"))
     merge_lora(module.model)
+    costs = cost(module.model, config.data.frames, config.words)
+    log_summary(trainer, costs | {"trained_parameters": trained})
     report(
         config.run_dir,
         metrics,
@@ -44,7 +49,7 @@ def main(config: DictConfig) -> float:
         selected_on=data.selected_on,
         seed=config.seed,
         trained_parameters=trained,
-        cost=cost(module.model, config.data.frames, config.words),
+        cost=costs,
     )
     return float(best.best_model_score or 0.0)
 

@@ -1,0 +1,58 @@
+"""Small pictures of videos for W&B: a middle frame each, read as evaluation reads it."""
+
+from collections.abc import Sequence
+
+import wandb
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from PIL import Image
+from torchvision.transforms.v2.functional import to_pil_image
+
+from retrieval.data.dataset import EvaluationVideos
+from retrieval.data.decoding import VideoError
+
+GAP = 8
+
+
+class Thumbnails:
+    """Each video is read once, however often it is shown.
+
+    Args:
+        videos: the split's.
+        size: width and height in pixels.
+    """
+
+    def __init__(self, videos: EvaluationVideos, size: int) -> None:
+        self.videos, self.size = videos, size
+        self.read: dict[int, Image.Image | None] = {}
+
+    def shown(self, video: int, note: str = "") -> wandb.Image | None:
+        """The picture over the video's name and a note; None, with a warning, where it cannot be read."""
+        picture = self._picture(video)
+        return picture and wandb.Image(picture, caption=self.videos.records[video].video_id + note, file_type="jpg")
+
+    def strip(self, videos: Sequence[int]) -> Image.Image:
+        """The right video, a gap, and those that were found for it; white where one cannot be read.
+
+        Args:
+            videos: the right one first.
+        """
+        side = self.size
+        strip = Image.new("RGB", (side * len(videos) + GAP, side), "white")
+        for place, video in enumerate(videos):
+            if picture := self._picture(video):
+                strip.paste(picture, (side * place + GAP * (place > 0), 0))
+        return strip
+
+    def _picture(self, video: int) -> Image.Image | None:
+        if video not in self.read:
+            self.read[video] = self._middle_frame(video)
+        return self.read[video]
+
+    def _middle_frame(self, video: int) -> Image.Image | None:
+        record = self.videos.records[video]
+        try:
+            frames = self.videos.reader(record)
+        except VideoError as error:
+            rank_zero_warn(f"W&B: no thumbnail of {record.video_id}: {error}")
+            return None
+        return to_pil_image(frames[len(frames) // 2]).resize((self.size, self.size))

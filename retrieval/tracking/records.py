@@ -1,0 +1,77 @@
+"""What W&B is told of a run as a whole: config, git revision, summary. All of it does nothing without a W&B logger."""
+
+import subprocess
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import lightning as L
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from wandb import Run
+
+P = ParamSpec("P")
+REDUCER_KNOBS = ("num_segments", "merge_ratio")
+"""The knobs that sweeps turn: in every run's config, None where its reducer lacks them."""
+
+
+def never_fatal(record: Callable[P, None]) -> Callable[P, None]:
+    """Make a failure to log a warning: neither a lost network nor a broken thumbnail may cost a run that trained."""
+
+    @wraps(record)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            record(*args, **kwargs)
+        except Exception as error:
+            what = record.__name__.strip("_").replace("_", " ")
+            rank_zero_warn(f"W&B: could not {what}, the run goes on: {type(error).__name__}: {error}")
+
+    return guarded
+
+
+def wandb_run(trainer: L.Trainer) -> Run | None:
+    """The trainer's W&B run; None without a W&B logger, and on every process but the first."""
+    loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+    return loggers[0].experiment if loggers and rank_zero_only.rank == 0 else None  # type: ignore[return-value]
+
+
+@never_fatal
+def log_config(trainer: L.Trainer, config: dict[str, Any], reducer: str) -> None:
+    """Log the resolved config, the reducer's name and knobs at stable keys, and the git revision.
+
+    Args:
+        trainer: the run's.
+        config: resolved, as plain values.
+        reducer: the option's name, logged as `reducer.name`.
+    """
+    if run := wandb_run(trainer):
+        knobs = {knob: find_knob(config["reducer"], knob) for knob in REDUCER_KNOBS}
+        facts = {"reducer": config["reducer"] | knobs | {"name": reducer}, "git_revision": git_revision()}
+        run.config.update(config | facts, allow_val_change=True)
+
+
+@never_fatal
+def log_summary(trainer: L.Trainer, cost: Mapping[str, float]) -> None:
+    """Log what the model costs, under `cost/`."""
+    if run := wandb_run(trainer):
+        run.summary.update({f"cost/{name}": value for name, value in cost.items()})
+
+
+def find_knob(config: Any, knob: str) -> Any:
+    """The knob's value in a reducer's config, or in the first of a chain's that has it; several values as text."""
+    if isinstance(config, dict) and knob in config:
+        value = config[knob]
+        return ", ".join(map(str, value)) if isinstance(value, list) else value
+    parts = config.get("reducers", []) if isinstance(config, dict) else []
+    return next((value for part in parts if (value := find_knob(part, knob)) is not None), None)
+
+
+def git_revision() -> str | None:
+    """The commit that this package is at, wherever the job was started; None outside a git repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
