@@ -37,7 +37,7 @@ def points(
     Raises:
         ValueError: two jobs of one name.
     """
-    given = {override.get_key_element(): override.input_line for override in parse(list(arguments))}
+    given = {override.get_key_element(): str(override.input_line) for override in parse(list(arguments))}
     swept = {*params, *(key for grid in grids for key in grid)}
     swept |= {override.get_key_element() for override in parse(list(arguments)) if override.is_sweep_override()}
     of_some = {key for grid in grids for key in grid} - params.keys()

@@ -72,7 +72,7 @@ def differences(folder: Path, config: DictConfig) -> list[str]:
     """The knobs in which a folder's job, if any, differs from `config`, each as `knob=theirs, now ours`."""
     if not (folder / CONFIG).is_file():
         return []
-    theirs, ours = (_knobs(each) for each in (OmegaConf.load(folder / CONFIG), config))
+    theirs, ours = (knobs(each) for each in (OmegaConf.load(folder / CONFIG), config))
     names = [name for name in sorted(theirs.keys() | ours.keys()) if theirs.get(name) != ours.get(name)]
     return [f"{name}={theirs.get(name)}, now {ours.get(name)}" for name in names]
 
@@ -82,10 +82,10 @@ def _save_value(folder: Path, value: Any) -> None:
     (folder / VALUE).write_text(json.dumps(value) + "\n")
 
 
-def _knobs(config: Any) -> dict[str, Any]:
-    """All knobs by their dotted names, the run's folder wherever it stands in them replaced by its name."""
-    plain = OmegaConf.to_container(config, resolve=True)
-    folder = str(plain["run_dir"])  # type: ignore[index, call-overload]
+def knobs(config: Any) -> dict[str, Any]:
+    """All knobs of a job by their dotted names, but for those that only say where it is and what it goes on from."""
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    folder = str(plain["run_dir"])
     leaves = _leaves(plain, "")
     return {
         name: value.replace(folder, "<run_dir>") if isinstance(value, str) else value
