@@ -7,7 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from retrieval.backbone import read_checkpoint
-from retrieval.building import best_checkpoint, build_datamodule, build_module, build_trainer, plain
+from retrieval.building import best_checkpoint, build_datamodule, build_module, build_trainer
 from retrieval.cost import cost, trained_parameters
 from retrieval.jobs import job
 from retrieval.results import report, save_config
@@ -26,7 +26,7 @@ def main(config: DictConfig) -> float:
     trainer = build_trainer(config)
     best = best_checkpoint(trainer)
     save_config(config)
-    log_config(trainer, plain(config), HydraConfig.get().runtime.choices["reducer"])
+    log_config(trainer, config, HydraConfig.get().runtime.choices["reducer"])
     trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
 
     if not best.best_model_path:

@@ -27,8 +27,8 @@ class Thumbnails:
 
     def shown(self, video: int, note: str = "") -> wandb.Image | None:
         """The picture over the video's name and a note; None, with a warning, where it cannot be read."""
-        picture = self._picture(video)
-        return picture and wandb.Image(picture, caption=self.videos.records[video].video_id + note, file_type="jpg")
+        picture, name = self._picture(video), self.videos.records[video].video_id
+        return None if picture is None else wandb.Image(picture, caption=name + note, file_type="jpg")
 
     def strip(self, videos: Sequence[int]) -> Image.Image:
         """The right video, a gap, and those that were found for it; white where one cannot be read.

@@ -1,14 +1,14 @@
 """After the test, into W&B: a table of retrieval examples, pictures of merged tokens, the checkpoint when asked."""
 
-from pathlib import Path
-
 import lightning as L
 import wandb
 from lightning.pytorch.loggers import WandbLogger
 from matplotlib.figure import Figure
 
+from retrieval.building import best_checkpoint, preprocessing
 from retrieval.callbacks.thumbnails import Thumbnails
 from retrieval.data.dataset import EvaluationCaptions, EvaluationVideos
+from retrieval.data.transforms import normalize
 from retrieval.metrics.examples import retrieval_examples
 from retrieval.module import RetrievalModule
 from retrieval.plots import draw_reduction
@@ -76,7 +76,7 @@ class WandbRecord(L.Callback):
         if run is None:
             return
         videos, _ = test_data(trainer)
-        figures = [self._drawn(videos, index, trainer, module) for index in range(min(self.pictures, len(videos)))]
+        figures = [drawn(videos, index, module) for index in range(min(self.pictures, len(videos)))]
         pictures = [
             wandb.Image(figure, caption=videos.records[i].video_id, file_type="jpg")
             for i, figure in enumerate(figures)
@@ -85,22 +85,22 @@ class WandbRecord(L.Callback):
         if pictures:
             run.log({TOKENS: pictures, STEP: trainer.global_step})
 
-    def _drawn(
-        self, videos: EvaluationVideos, index: int, trainer: L.Trainer, module: RetrievalModule
-    ) -> Figure | None:
-        batch = {"frames": videos[index]["frames"].unsqueeze(0).to(module.device)}
-        return draw_reduction(module.model, trainer.datamodule.on_after_batch_transfer(batch, 0)["frames"][0])
-
     @never_fatal
     def _log_checkpoint(self, trainer: L.Trainer) -> None:
         if run := wandb_run(trainer):
-            path = Path(trainer.checkpoint_callback.best_model_path)
             artifact = wandb.Artifact(f"checkpoint-{run.id}", type="model")
-            artifact.add_file(str(path))
+            artifact.add_file(best_checkpoint(trainer).best_model_path)
             run.log_artifact(artifact, aliases=["best"])
 
 
 def test_data(trainer: L.Trainer) -> tuple[EvaluationVideos, EvaluationCaptions]:
     """What the test's two loaders read."""
+    assert trainer.test_dataloaders is not None
     videos, captions = trainer.test_dataloaders
     return videos.dataset, captions.dataset
+
+
+def drawn(videos: EvaluationVideos, index: int, module: RetrievalModule) -> Figure | None:
+    """The video's tokens after the blocks that reduce them; None where none does."""
+    frames = videos[index]["frames"].unsqueeze(0).to(module.device)
+    return draw_reduction(module.model, normalize(frames, preprocessing(module.model))[0])

@@ -44,10 +44,13 @@ def retrieval_examples(items: Items, queries: int, top: int) -> list[Example]:
     chosen = ranks.argsort(stable=True)[spread(len(ranks), queries).to(ranks.device)]
     right = items.video_of_caption[chosen]
     values, found = best_videos(scores(chosen, places)[0], right, top)
-    video_index = items.video_index.cpu()
-    columns = (items.caption_index[chosen], items.video_index[right], ranks[chosen], video_index[found.cpu()], values)
+    found = items.video_index[found]
+    columns = (items.caption_index[chosen], items.video_index[right], ranks[chosen], found, values)
     rows = zip(*(column.tolist() for column in columns), strict=True)
-    return [Example(*facts, list(zip(names, cosines, strict=True))) for *facts, names, cosines in rows]
+    return [
+        Example(caption, video, rank, list(zip(names, cosines, strict=True)))
+        for caption, video, rank, names, cosines in rows
+    ]
 
 
 def spread(total: int, count: int) -> Int[Tensor, " place"]:

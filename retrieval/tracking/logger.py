@@ -26,12 +26,10 @@ def wandb_logger(run_dir: str, sweep_dir: str, name: str, mode: str, **settings:
     settings |= {
         "name": f"{name} {job}" if job else name,
         "group": Path(sweep_dir).name if job else None,
+        "id": run_id(Path(run_dir)),
         "save_dir": run_dir,
     }
-    if rank_zero_only.rank != 0:
-        return WandbLogger(mode=mode, **settings)
     wandb.finish()  # the job of a sweep that ran before in this process
-    settings["id"] = run_id(Path(run_dir))
     logger = WandbLogger(mode=mode, **settings)
     try:
         _ = logger.experiment
@@ -48,6 +46,7 @@ def job_in_sweep(run_dir: str, sweep_dir: str) -> str | None:
     return str(run.relative_to(sweep)) if run != sweep and run.is_relative_to(sweep) else None
 
 
+@rank_zero_only
 def run_id(folder: Path) -> str:
     """The W&B id of the run in this folder, drawn anew where it has none yet."""
     path = folder / ID_FILE

@@ -8,8 +8,8 @@ from typing import Any, ParamSpec
 
 import lightning as L
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from omegaconf import DictConfig, OmegaConf
 from wandb import Run
 
 P = ParamSpec("P")
@@ -34,22 +34,23 @@ def never_fatal(record: Callable[P, None]) -> Callable[P, None]:
 def wandb_run(trainer: L.Trainer) -> Run | None:
     """The trainer's W&B run; None without a W&B logger, and on every process but the first."""
     loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
-    return loggers[0].experiment if loggers and rank_zero_only.rank == 0 else None  # type: ignore[return-value]
+    return loggers[0].experiment if loggers and trainer.is_global_zero else None
 
 
 @never_fatal
-def log_config(trainer: L.Trainer, config: dict[str, Any], reducer: str) -> None:
+def log_config(trainer: L.Trainer, config: DictConfig, reducer: str) -> None:
     """Log the resolved config, the reducer's name and knobs at stable keys, and the git revision.
 
     Args:
         trainer: the run's.
-        config: resolved, as plain values.
+        config: the job's.
         reducer: the option's name, logged as `reducer.name`.
     """
     if run := wandb_run(trainer):
-        knobs = {knob: find_knob(config["reducer"], knob) for knob in REDUCER_KNOBS}
-        facts = {"reducer": config["reducer"] | knobs | {"name": reducer}, "git_revision": git_revision()}
-        run.config.update(config | facts, allow_val_change=True)
+        settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+        knobs = {knob: find_knob(settings["reducer"], knob) for knob in REDUCER_KNOBS}
+        facts = {"reducer": settings["reducer"] | knobs | {"name": reducer}, "git_revision": git_revision()}
+        run.config.update(settings | facts, allow_val_change=True)
 
 
 @never_fatal
