@@ -1,17 +1,20 @@
 """Latency of calls that are compared: all take turns, so that what disturbs the machine falls on all of them alike."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from typing import TypeVar
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 def interleaved(
-    calls: Mapping[str, Callable[[], object]],
+    calls: Mapping[Name, Callable[[], object]],
     *,
     rounds: int,
     warmup: int,
     synchronize: Callable[[], None] | None = None,
-    finished: Callable[[str], None] | None = None,
-) -> dict[str, list[float]]:
+    finished: Callable[[Name], object] | None = None,
+) -> dict[Name, list[float]]:
     """Seconds of each call in each round; every round runs every call once, in the same order.
 
     Args:
@@ -27,7 +30,7 @@ def interleaved(
     """
     if rounds < 1 or warmup < 0:
         raise ValueError(f"rounds={rounds}, warmup={warmup}: at least 1 round is timed, and 0 or more warm up")
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    seconds: dict[Name, list[float]] = {name: [] for name in calls}
     for turn in range(-warmup, rounds):
         for name, call in calls.items():
             taken = _timed(call, synchronize)

@@ -1,0 +1,61 @@
+"""Peak memory: of tensors where CUDA's allocator counts them, of the whole process on the CPU."""
+
+import ctypes
+import gc
+import resource
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+Result = TypeVar("Result")
+
+
+def in_clean_memory(device: str, function: Callable[..., Result], *arguments: object) -> Result:
+    """Call a function where no earlier call has left a higher peak.
+
+    Args:
+        device: `cpu`, where that takes a fresh process, or `cuda`, whose allocator's peak can be reset in this one.
+        function: of a module, not a lambda.
+        arguments: of the function; on the CPU they and its result are sent between the processes.
+    """
+    if device != "cpu":
+        return function(*arguments)
+    context = get_context("forkserver")  # which imports the libraries once, and has run nothing in them
+    context.set_forkserver_preload([function.__module__])
+    with ProcessPoolExecutor(1, mp_context=context) as process:
+        return process.submit(function, *arguments).result()
+
+
+def peak_memory(device: str, reset: bool = False) -> int:
+    """The highest number of bytes that tensors (on CUDA) or the process (on the CPU) have held so far.
+
+    Args:
+        device: `cpu` or `cuda`.
+        reset: give back what is free, and count from what is then held.
+    """
+    if reset:
+        gc.collect()
+    if device == "cuda":
+        if reset:
+            torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.max_memory_allocated()
+    if sys.platform != "linux":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if reset:
+        _return_freed_memory()
+        Path("/proc/self/clear_refs").write_text("5")
+    # Not ru_maxrss: a new process takes that over from the one that started it.
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return 1024 * int(peak.split()[1])
+
+
+def _return_freed_memory() -> None:
+    """Let the C library hand what was freed back to the system, so that using it again counts; glibc's alone can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -1,0 +1,62 @@
+"""A profile as pictures: how many tokens each reducer leaves, and its speed-up beside what its GMACs promise."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+LINES = ("-", "--", ":", "-.")
+"""Reducers with the same counts stay visible where one's line shows through another's."""
+
+
+def draw_tokens_per_block(reducers: Sequence[Mapping[str, Any]]) -> Figure:
+    """The tokens of a video that each block's MLP works on: a line for each reducer.
+
+    Args:
+        reducers: rows with `reducer`, and for each block `clips_at_mlp` and `tokens_at_mlp`.
+    """
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for place, row in enumerate(reducers):
+        tokens = [clips * each for clips, each in zip(row["clips_at_mlp"], row["tokens_at_mlp"], strict=True)]
+        axes.plot(tokens, LINES[place % len(LINES)], marker=".", label=row["reducer"], alpha=0.8)
+    axes.set(xlabel="block", ylabel="tokens of a video", ylim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False)
+    return figure
+
+
+def draw_speed_up(measurements: Sequence[Mapping[str, Any]]) -> Figure:
+    """Measured speed-up over no reduction, beside the ratio of GMACs: a panel for each setting.
+
+    Args:
+        measurements: rows with `reducer`, `batch_size`, `precision`, `compiled`, `speed_up` and `gmac_ratio`; those of
+            a setting are neighbours.
+    """
+    panels = [list(rows) for _, rows in groupby(measurements, key=setting_of)]
+    height = 0.8 + 0.42 * max(map(len, panels))
+    columns = min(2, len(panels))
+    figure = Figure(figsize=(max(6.0, 5.0 * columns), height * -(-len(panels) // columns)), layout="constrained")
+    grid = figure.subplots(-(-len(panels) // columns), columns, sharex=True, sharey=True, squeeze=False)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes, rows in zip(grid.flat, panels, strict=False):
+        places = range(len(rows))
+        for shift, column, label in ((-0.2, "gmac_ratio", "GMAC ratio"), (0.2, "speed_up", "measured speed-up")):
+            bars = axes.barh([place + shift for place in places], [row[column] for row in rows], 0.38, label=label)
+            axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
+        axes.set_yticks(places, [row["reducer"] for row in rows])
+        axes.set(title=setting_of(rows[0]), xlabel="times faster than none")
+        axes.margins(x=0.12)
+        axes.spines[["top", "right"]].set_visible(False)
+    grid[0, 0].invert_yaxis()
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+def setting_of(row: Mapping[str, Any]) -> str:
+    """What a measurement shares with those that it is compared with, in words."""
+    return f"batch {row['batch_size']}, {row['precision']}{', compiled' if row['compiled'] else ''}"
