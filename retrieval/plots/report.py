@@ -18,11 +18,17 @@ from retrieval.reporting.sweep import knob_text
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 LINES = ("-", "--", "-.", ":")
-POINTS: dict[str, Any] = {"markersize": 7, "capsize": 2, "markeredgecolor": "black", "markeredgewidth": 0.5}
+POINTS: dict[str, Any] = {
+    "markersize": 7,
+    "capsize": 2,
+    "markeredgecolor": "black",
+    "markeredgewidth": 0.5,
+    "elinewidth": 0.7,
+}
 
 
 def trade_off(rows: pd.DataFrame, cost: str, front: str) -> Figure:
-    """R-Sum against a cost, a marker a reducer, the Pareto front as a line and its members named.
+    """R-Sum against a cost, a marker a reducer; the Pareto front is a line, its members are numbered and named.
 
     Args:
         rows: of the report's table, with `reducer`, `label`, `R-Sum`, `R-Sum sd`.
@@ -31,16 +37,24 @@ def trade_off(rows: pd.DataFrame, cost: str, front: str) -> Figure:
     """
     figure, axis = _axes(cost)
     best = rows[rows[front]].sort_values(cost)
-    axis.plot(best[cost], best["R-Sum"], color="0.45", linewidth=1.2, drawstyle="steps-post", label="Pareto front")
-    styles = _styles(rows)
+    axis.plot(best[cost], best["R-Sum"], color="0.4", linewidth=1.2, drawstyle="steps-post", label="Pareto front")
     for reducer, group in rows.groupby("reducer", sort=False):
-        colour, marker = styles[reducer]
+        colour, marker = _styles(rows)[reducer]
         axis.errorbar(
             group[cost], group["R-Sum"], yerr=_deviations(group), fmt=marker, color=colour, label=reducer,
-            linewidth=0.8, **POINTS,
+            **POINTS,
         )  # fmt: skip
     axis.scatter(best[cost], best["R-Sum"], s=150, facecolors="none", edgecolors="black", linewidths=1.1)
-    _name_points(axis, best, cost)
+    for number, (_, row) in enumerate(best.iterrows(), 1):
+        place: dict[str, Any] = {
+            "xytext": (-7, 8),
+            "textcoords": "offset points",
+            "ha": "right",
+            "fontsize": 8,
+            "fontweight": "bold",
+        }
+        axis.annotate(str(number), (row[cost], row["R-Sum"]), **place)
+        axis.plot([], [], " ", label=f"{number}  {row['label']}")
     _legend(axis)
     return figure
 
@@ -48,9 +62,9 @@ def trade_off(rows: pd.DataFrame, cost: str, front: str) -> Figure:
 def curves(rows: pd.DataFrame, knob: str, others: Sequence[str]) -> Figure:
     """R-Sum over a knob's values, a line for each reducer and each setting of the other knobs."""
     figure, axis = _axes(knob)
+    styles = _styles(rows)
     rows = rows.dropna(subset=[knob])
     lines = {reducer: cycle(LINES) for reducer in rows["reducer"]}
-    styles = _styles(rows)
     for (reducer, *values), group in rows.groupby(["reducer", *others], sort=False, dropna=False):
         group = group.sort_values(knob)
         colour, marker = styles[reducer]
@@ -84,7 +98,7 @@ def heat_map(rows: pd.DataFrame, down: str, across: str) -> Figure:
 
 
 def _axes(x: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(8.4, 4.4), layout="constrained")
+    figure = Figure(figsize=(9.5, 4.6), layout="constrained")
     axis = figure.subplots()
     axis.set_xlabel(x)
     axis.set_ylabel("R-Sum")
@@ -106,12 +120,6 @@ def _deviations(group: pd.DataFrame) -> np.ndarray | None:
     """Standard deviations for error bars; None where each point is one seed."""
     deviations = group["R-Sum sd"].to_numpy(dtype=float)
     return None if np.isnan(deviations).all() else np.nan_to_num(deviations)
-
-
-def _name_points(axis: Axes, rows: pd.DataFrame, x: str) -> None:
-    for number, (_, row) in enumerate(rows.iterrows()):
-        offset = (6, 8) if number % 2 == 0 else (6, -14)
-        axis.annotate(row["label"], (row[x], row["R-Sum"]), xytext=offset, textcoords="offset points", fontsize=7)
 
 
 def _write_values(axis: Axes, values: np.ndarray, middle: float) -> None:

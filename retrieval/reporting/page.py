@@ -13,17 +13,17 @@ TEMPLATE = """<!doctype html>
 <meta charset="utf-8">
 <title>{{ title }}</title>
 <style>
-  body { font: 15px/1.45 system-ui, sans-serif; color: #111; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
+  body { font: 15px/1.45 system-ui, sans-serif; color: #111; max-width: 100rem; margin: 2rem auto; padding: 0 1rem; }
   h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
   .wide { overflow-x: auto; }
-  table { border-collapse: collapse; font-size: 0.78rem; font-variant-numeric: tabular-nums; }
-  th, td { padding: 0.25rem 0.5rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #ccc; }
+  table { border-collapse: collapse; font-size: 0.74rem; font-variant-numeric: tabular-nums; }
+  th, td { padding: 0.25rem 0.4rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #ccc; }
   th:first-child, td:first-child { text-align: left; }
   th { border-bottom: 2px solid #111; vertical-align: bottom; }
   tr.front { font-weight: 600; background: #eef4fb; }
   tr.unfinished td { color: #555; font-style: italic; }
   figure { margin: 1.5rem 0; break-inside: avoid; }
-  img { max-width: 100%; height: auto; }
+  p { max-width: 60rem; } img { max-width: 60rem; width: 100%; height: auto; }
   @media print {
     @page { size: A4 landscape; margin: 12mm; }
     body { margin: 0; padding: 0; max-width: none; font-size: 10pt; }

@@ -14,17 +14,13 @@ DIGITS = {"GMACs": ".4f", "tokens": ",.0f", "parameters": ",.0f", "latency (ms)"
 
 def shown(rows: pd.DataFrame, knobs: list[str]) -> pd.DataFrame:
     """The table as text: `44.2 ± 1.3` with several seeds, a dash where there is nothing, a star for the fronts."""
-    columns = {"reducer": rows["reducer"]}
+    columns: dict[str, Any] = {"reducer": rows["reducer"]}
     columns |= {knob: rows[knob].map(_plain) for knob in knobs}
+    columns |= {"seeds": rows["seeds"].map(str), "state": rows["state"]}
     columns |= {name: _spread(rows[name], rows[f"{name} sd"]) for name in METRICS}
-    columns |= {
-        name: rows[name].map(lambda value, name=name: _number(value, DIGITS[name])) for name in DIGITS if name in rows
-    }
-    present = [front for front in FRONTS if front in rows]
-    columns["Pareto"] = rows[present].apply(
-        lambda row: " ".join(f"★ {FRONTS[name]}" for name in present if row[name]), axis=1
-    )
-    return pd.DataFrame(columns | {"seeds": rows["seeds"].map(str), "state": rows["state"]})
+    columns |= {name: [_number(value, form) for value in rows[name]] for name, form in DIGITS.items() if name in rows}
+    columns |= {"Pareto": [_fronts(row) for _, row in rows.iterrows()]}
+    return pd.DataFrame(columns)
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -57,6 +53,11 @@ def facts(jobs: list[JobResult], latency: dict[str, Any] | None) -> list[str]:
 
 def _each(values: Any) -> str:
     return " / ".join(dict.fromkeys(map(str, values)))
+
+
+def _fronts(row: pd.Series) -> str:
+    costs = [cost.partition(" ")[0] for front, cost in FRONTS.items() if row.get(front)]
+    return f"★ {', '.join(costs)}" if costs else ""
 
 
 def _plain(value: Any) -> str:
