@@ -74,9 +74,10 @@ class Profile:
         data, tokens, speed = (self.folder / name for name in ("profile.json", "tokens.png", "speed_up.png"))
         data.write_text(json.dumps(content, indent=2) + "\n")
         draw_tokens_per_block(content["reducers"]).savefig(tokens, dpi=150)
-        if not any(row["speed_up"] for row in content["measurements"]):
+        compared = [row for row in content["measurements"] if row["speed_up"]]
+        if not compared:
             return [data, tokens]
-        draw_speed_up(content["measurements"]).savefig(speed, dpi=150)
+        draw_speed_up(compared).savefig(speed, dpi=150)
         return [data, tokens, speed]
 
     def _measurement(self, case: Case, gmac_ratio: float | None) -> Row:
