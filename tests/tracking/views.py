@@ -53,7 +53,7 @@ class ViewServer(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: ViewServer
 
-    def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
+    def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         content = json.dumps({"data": self.server.answer(body["query"], body.get("variables") or {})}).encode()
         self.send_response(200)
