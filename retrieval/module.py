@@ -52,6 +52,15 @@ class RetrievalModule(L.LightningModule):
             model.visual.compile()
             model.text.compile()
 
+    def setup(self, stage: str) -> None:
+        """Ask the data for a query bank where the metrics normalise by one, before anything is encoded.
+
+        Raises:
+            ValueError: the data has none to give.
+        """
+        if self.metrics.takes_bank:
+            self.trainer.datamodule.setup_bank()  # type: ignore[attr-defined]
+
     def on_train_epoch_start(self) -> None:
         """Draw every epoch's random numbers from seed, rank and epoch alone, so that a resumed run draws the same."""
         torch.manual_seed(hash((self.seed, self.global_rank, self.current_epoch)))
@@ -78,11 +87,15 @@ class RetrievalModule(L.LightningModule):
         self.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
 
     def validation_step(self, batch: Batch, batch_index: int, dataloader_idx: int = 0) -> None:
-        """Encode a batch of the videos' loader or of the captions' loader."""
+        """Encode a batch of the loader of videos, of captions or of a query bank."""
         if "frames" in batch:
             self.metrics.update_videos(self.model.encode_video(batch["frames"]), batch["video"])
+            return
+        text = self.model.encode_text(batch["token_ids"])
+        if "bank" in batch:
+            self.metrics.update_bank(text, batch["bank"])
         else:
-            self.metrics.update_captions(self.model.encode_text(batch["token_ids"]), batch["caption"], batch["video"])
+            self.metrics.update_captions(text, batch["caption"], batch["video"])
 
     def on_validation_epoch_end(self) -> None:
         self._log_metrics("val")

@@ -62,6 +62,7 @@ def _table(values: dict[str, float], rescoring: str, split: str) -> Table:
     for heading in ("", *COLUMNS.values()):
         table.add_column(heading, justify="right" if heading else "left")
     for direction, name in DIRECTIONS.items():
-        keys = ("/".join(filter(None, (rescoring, direction, column))) for column in COLUMNS)
-        table.add_row(name, *(f"{values[key]:.1f}" for key in keys))
+        keys = ["/".join(filter(None, (rescoring, direction, column))) for column in COLUMNS]
+        if keys[0] in values:  # some rescorings are of one direction
+            table.add_row(name, *(f"{values[key]:.1f}" for key in keys))
     return table

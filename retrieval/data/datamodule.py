@@ -11,23 +11,25 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from retrieval.data.corpora.base import Corpus, Record
+from retrieval.data.corpora.base import Corpus, Record, check_files
 from retrieval.data.dataset import ClipReader, EvaluationCaptions, EvaluationVideos, Read, TrainingPairs
 from retrieval.data.decoding import decode
-from retrieval.data.loading import Batch, EpochSampler, Tokenizer, TrainingLoader, collate
+from retrieval.data.loading import Batch, EpochSampler, Tokenizer, TrainingLoader, collate, gathered
 from retrieval.data.protocol import hold_out
+from retrieval.data.querybank import BankCaptions
 from retrieval.data.sampling import Sampler
 from retrieval.data.store import FrameStore
 from retrieval.data.transforms import Preprocess, normalize, resize_and_crop
 
 
 class RetrievalDataModule(L.LightningDataModule):
-    """Training pairs, and for evaluation two loaders: the videos, then the captions, each once.
+    """Training pairs, and for evaluation two loaders: the videos, then the captions, each once; a third for a bank.
 
     Batches on the device:
         training: `frames` [video, frame, 3, size, size], `token_ids` [video, word], `skipped`.
         videos: `frames`, `video` [video] the videos' indices, `skipped`.
         captions: `token_ids` [caption, word], `caption` [caption] their indices, `video` [caption] their videos'.
+        query bank, after `setup_bank`: `token_ids` [caption, word], `bank` [caption] their indices.
     `skipped` lists the videos that could not be read, a message each.
 
     Args:
@@ -45,6 +47,8 @@ class RetrievalDataModule(L.LightningDataModule):
         held_out: share of the training videos that stand in for a validation split that the corpus does not have.
         held_out_seed: of their choice; apart from `seed`, so that runs are judged by the same videos.
         validate_on_test: choose checkpoints on the test split, as papers do, and say so in the results.
+        bank_size: captions in a query bank, chosen among the training captions; None: all of these.
+        bank_seed: of their choice.
         on_error: what a broken video does: "raise", or "skip": another one takes its place and it is listed at the end.
         short_side: shrink frames to this shorter side while decoding; None: only in the transform.
         frames_from: "video": decode the files; "store": read the stored frames.
@@ -77,6 +81,8 @@ class RetrievalDataModule(L.LightningDataModule):
         held_out: float,
         held_out_seed: int,
         validate_on_test: bool,
+        bank_size: int | None,
+        bank_seed: int,
         on_error: str,
         short_side: int | None,
         frames_from: str,
@@ -88,10 +94,10 @@ class RetrievalDataModule(L.LightningDataModule):
         _check_choice("pairs", pairs, ("video", "caption"))
         _check_choice("on_error", on_error, ("raise", "skip"))
         _check_choice("frames_from", frames_from, ("video", "store"))
-        minima = {"frames": 1, "batch_size": 1, "eval_batch_size": 1, "num_workers": 0, "short_side": 1}
-        values = (frames, batch_size, eval_batch_size, num_workers, 1 if short_side is None else short_side)
+        minima = {"frames": 1, "batch_size": 1, "eval_batch_size": 1, "num_workers": 0, "short_side": 1, "bank_size": 1}
+        values = (frames, batch_size, eval_batch_size, num_workers, short_side, bank_size)
         for (knob, minimum), value in zip(minima.items(), values, strict=True):
-            if value < minimum:
+            if value is not None and value < minimum:
                 raise ValueError(f"data.{knob}={value}, must be at least {minimum}")
         sampler(total=frames, fps=1.0, count=frames)  # an impossible setting is told before any video is read
         self.corpus, self.preprocess, self.tokenizer = corpus(**paths), preprocess, tokenizer
@@ -99,6 +105,8 @@ class RetrievalDataModule(L.LightningDataModule):
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
         self.splits = {"train": "train", "val": test_split if validate_on_test else val_split, "test": test_split}
         self.held_out, self.held_out_seed = held_out, held_out_seed
+        self.bank_size, self.bank_seed = bank_size, bank_seed
+        self.bank: BankCaptions | None = None
         size = preprocess.image_size
         self.store, self.frames_from = store, frames_from
         read: Read = partial(decode, short_side=short_side) if frames_from == "video" else store.read
@@ -132,6 +140,25 @@ class RetrievalDataModule(L.LightningDataModule):
         for loader in stages.get(stage, ()):
             self._records(loader)
 
+    def setup_bank(self) -> None:
+        """Choose the captions of a query bank, which evaluation then gives as a third loader.
+
+        Raises:
+            ValueError: no training captions, or they are what will be ranked.
+        """
+        if "train" in (self.splits["val"], self.splits["test"]):
+            raise ValueError(
+                "a query bank is made of training captions, which cannot be its queries too: choose another split than "
+                "train to evaluate, or metrics.rescoring=null"
+            )
+        try:
+            records = self.records.get("train") or self._read("train")["train"]
+        except (ValueError, FileNotFoundError) as error:
+            raise ValueError(
+                f"metrics.rescoring needs a query bank of training captions, but there are none: {error}"
+            ) from error
+        self.bank = BankCaptions(records, self.bank_size, self.bank_seed)
+
     def train_dataloader(self) -> TrainingLoader:
         """Raises ValueError where the split does not fill one batch on each device."""
         dataset = TrainingPairs(self._records("train"), self.training_reader, self.pairs, self.seed, self.on_error)
@@ -160,7 +187,7 @@ class RetrievalDataModule(L.LightningDataModule):
 
     def teardown(self, stage: str) -> None:
         """List what was skipped, once, on all devices together."""
-        self.skipped = _gathered(self.skipped)
+        self.skipped = gathered(self.skipped)
         unlisted = [message for message in self.skipped if message not in self._listed]
         if unlisted:
             rank_zero_warn(f"{len(unlisted)} videos could not be read:\n" + "\n".join(unlisted))
@@ -187,7 +214,7 @@ class RetrievalDataModule(L.LightningDataModule):
 
     def _check(self, records: Sequence[Record], split: str) -> None:
         if self.frames_from == "video":
-            return _check_files(records, split)
+            return check_files(records, split)
         if lacking := self.store.lacking([record.path for record in records]):
             raise FileNotFoundError(
                 f"data.store.folder={self.store.folder} lacks {len(lacking)} videos of the split {split!r}, the first: "
@@ -198,10 +225,10 @@ class RetrievalDataModule(L.LightningDataModule):
     def _evaluation_loaders(self, loader: str) -> list[DataLoader[Batch]]:
         records = self._records(loader)
         videos = EvaluationVideos(records, self.evaluation_reader, self.on_error)
-        captions = EvaluationCaptions(records)
+        texts = [EvaluationCaptions(records), *([self.bank] if self.bank else [])]
         return [
             DataLoader(videos, self.eval_batch_size, **self._loader_knobs(self.num_workers)),
-            DataLoader(captions, self.eval_batch_size, **self._loader_knobs(0)),
+            *(DataLoader(captions, self.eval_batch_size, **self._loader_knobs(0)) for captions in texts),
         ]
 
     def _loader_knobs(self, num_workers: int) -> dict[str, Any]:
@@ -216,21 +243,3 @@ class RetrievalDataModule(L.LightningDataModule):
 def _check_choice(knob: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise ValueError(f"data.{knob}={value!r}: choose one of {', '.join(choices)}")
-
-
-def _check_files(records: Sequence[Record], split: str) -> None:
-    missing = sorted({str(record.path) for record in records if not record.path.is_file()})
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} video files of the split {split!r} are missing, the first: {missing[0]}; "
-            "check data.root, or leave them out with data.on_error=skip"
-        )
-
-
-def _gathered(messages: list[str]) -> list[str]:
-    """The messages of all ranks, each once."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return messages
-    ranks: list[list[str]] = [[] for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather_object(ranks, messages)
-    return list(dict.fromkeys(message for rank in ranks for message in rank))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_collate
@@ -68,3 +69,12 @@ def collate(samples: list[Sample], tokenizer: Tokenizer) -> Batch:
         else:
             batch[key] = default_collate(values)
     return batch
+
+
+def gathered(messages: list[str]) -> list[str]:
+    """The messages of all ranks, each once."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return messages
+    ranks: list[list[str]] = [[] for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather_object(ranks, messages)
+    return list(dict.fromkeys(message for rank in ranks for message in rank))

@@ -1,17 +1,51 @@
-"""Rescorings: scores that look at all queries at once before anything is ranked.
+"""Rescorings: scores that look at other queries too before anything is ranked, and so are named apart in the results.
 
-A search engine sees one query at a time and cannot do this, so their results are named apart from the plain ones.
 Dual softmax: Cheng et al. 2021, "Improving Video-Text Retrieval by Multi-Stream Corpus Alignment and Dual Softmax
-Loss", eq. 6. Another one (QB-Norm, say) is one more function from `Scores` to `Scores` and its line in `RESCORINGS`.
+Loss", eq. 6; it sees all test queries at once, which a search engine cannot. QB-Norm: Bogolin et al., CVPR 2022, "Cross
+Modal Retrieval with Querybank Normalisation", by its dynamic inverted softmax; its other queries are a fixed bank of
+training captions, and it rescores t2v alone. Another rescoring is one more function and its line in `RESCORINGS`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from retrieval.metrics.scores import Block, Indices, Scores
+
+DIRECTIONS = ("t2v", "v2t")
+
+
+class Querybank(NamedTuple):
+    """Queries that are known beforehand, none of them a test query.
+
+    Attributes:
+        scores: of the bank's captions against the ranked videos.
+        captions: the bank's captions, in chunks.
+        top: how many videos each of them activates.
+    """
+
+    scores: Scores
+    captions: Sequence[Indices]
+    top: int
+
+
+class Rescoring(NamedTuple):
+    """A rescoring and what it asks for.
+
+    Attributes:
+        rescore: from scores, captions and videos in chunks, temperature and, with `bank`, a `Querybank` to `Scores`.
+        temperature: as published.
+        directions: those that are rescored.
+        bank: whether it takes a query bank.
+    """
+
+    rescore: Callable[..., Scores]
+    temperature: float
+    directions: tuple[str, ...] = DIRECTIONS
+    bank: bool = False
 
 
 def dual_softmax(scores: Scores, captions: Sequence[Indices], videos: Sequence[Indices], temperature: float) -> Scores:
@@ -34,7 +68,59 @@ def dual_softmax(scores: Scores, captions: Sequence[Indices], videos: Sequence[I
     return rescored
 
 
-RESCORINGS = {"dual_softmax": dual_softmax}
+def qb_norm(
+    scores: Scores, captions: Sequence[Indices], videos: Sequence[Indices], temperature: float, bank: Querybank
+) -> Scores:
+    """t2v scores over what the bank's captions score at the same video, for captions whose best video is activated.
+
+    A video is activated where it is among a bank caption's `bank.top` best; of equals all count. Rescored t2v scores
+    are the logarithms of the published ones, which rank the videos of a caption alike. v2t scores are left as they are.
+
+    Args:
+        scores: plain scores.
+        captions: all captions, in chunks.
+        videos: all videos, in chunks.
+        temperature: factor on the scores in the exponent.
+        bank: the query bank.
+    """
+    over_bank, _ = _log_partitions(bank.scores, bank.captions, videos, temperature)
+    active = torch.zeros_like(over_bank, dtype=torch.bool)
+    for caption in bank.captions:
+        least = _best(bank.scores, caption, videos, bank.top)
+        for video in videos:
+            active[video] |= (bank.scores(caption, video)[0] >= least).any(0)
+    rescored = torch.cat([_leads_to(scores, caption, videos, active) for caption in captions])
+    is_rescored = torch.empty_like(rescored).index_copy(0, torch.cat(list(captions)), rescored)
+
+    def rescore(caption: Indices, video: Indices) -> tuple[Block, Block]:
+        t2v, v2t = (block.double() for block in scores(caption, video))
+        return torch.where(is_rescored[caption, None], temperature * t2v - over_bank[video], t2v), v2t
+
+    return rescore
+
+
+RESCORINGS = {
+    "dual_softmax": Rescoring(dual_softmax, temperature=100.0),
+    "qb_norm": Rescoring(qb_norm, temperature=20.0, directions=("t2v",), bank=True),
+}
+
+
+def _best(scores: Scores, caption: Indices, videos: Sequence[Indices], top: int) -> Float[Tensor, "caption 1"]:
+    """The `top`-highest t2v score of each caption, its lowest where there are fewer videos."""
+    best = scores(caption, videos[0])[0][:, :0]
+    for video in videos:
+        best = torch.cat([best, scores(caption, video)[0]], dim=1)
+        best = best.topk(min(top, best.shape[1]), dim=1).values
+    return best[:, -1:]
+
+
+def _leads_to(
+    scores: Scores, caption: Indices, videos: Sequence[Indices], active: Bool[Tensor, " video"]
+) -> Bool[Tensor, " caption"]:
+    """Whether a caption's best video, or one of its best, is among the active ones."""
+    best = _best(scores, caption, videos, 1)
+    found = [((scores(caption, video)[0] >= best) & active[video]).any(1) for video in videos]
+    return torch.stack(found).any(0)
 
 
 def _log_partitions(

@@ -8,8 +8,11 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
-from retrieval.metrics.functional import CHUNK, TEMPERATURE, check_knobs, retrieval_metrics
+from retrieval.metrics.functional import CHUNK, check_knobs, retrieval_metrics
+from retrieval.metrics.rescoring import RESCORINGS, Querybank
 from retrieval.metrics.scores import check_finite, cosine_scores
+
+VIDEO, BANK = -1, -2  # stand for the index of a caption's video where there is none
 
 
 class Items(NamedTuple):
@@ -20,6 +23,7 @@ class Items(NamedTuple):
         video_index, caption_index: their numbers in the dataset, ascending.
         video_of_caption: each caption's video, as its place in `videos`.
         captions_without_video: how many captions were dropped.
+        bank: features of the query bank's captions.
     """
 
     videos: Float[Tensor, "video dim"]
@@ -28,6 +32,7 @@ class Items(NamedTuple):
     caption_index: Int[Tensor, " caption"]
     video_of_caption: Int[Tensor, " caption"]
     captions_without_video: int
+    bank: Float[Tensor, "bank dim"]
 
 
 class RetrievalMetrics(Metric):
@@ -39,9 +44,10 @@ class RetrievalMetrics(Metric):
     stay as candidates of t2v. Every process needs at least one update.
 
     Args:
-        rescoring: None, or "dual_softmax" for its metrics beside the plain ones.
-        temperature: the rescoring's factor on the cosines.
+        rescoring: None, or "dual_softmax" or "qb_norm" for its metrics beside the plain ones.
+        temperature: the rescoring's factor on the cosines; None: as published.
         chunk: captions and videos per block of scores; memory grows with its square.
+        bank_top: videos that each caption of a query bank activates.
         settings: torchmetrics' own (`sync_on_compute`, `process_group`, …).
 
     Example:
@@ -59,32 +65,45 @@ class RetrievalMetrics(Metric):
     labels: list[Tensor]
 
     def __init__(
-        self, rescoring: str | None = None, temperature: float = TEMPERATURE, chunk: int = CHUNK, **settings: Any
+        self,
+        rescoring: str | None = None,
+        temperature: float | None = None,
+        chunk: int = CHUNK,
+        bank_top: int = 1,
+        **settings: Any,
     ) -> None:
         super().__init__(**settings)
         check_knobs(rescoring, temperature, chunk)
-        self.rescoring, self.temperature, self.chunk = rescoring, temperature, chunk
-        # One table for both kinds, as a process whose list is empty would break torchmetrics' gathering.
+        if bank_top < 1:
+            raise ValueError(f"bank_top={bank_top} must be at least 1")
+        self.rescoring, self.temperature, self.chunk, self.bank_top = rescoring, temperature, chunk, bank_top
+        # One table for all kinds, as a process whose list is empty would break torchmetrics' gathering.
         self.add_state("features", default=[], dist_reduce_fx="cat")
         self.add_state("labels", default=[], dist_reduce_fx="cat")
+
+    @property
+    def takes_bank(self) -> bool:
+        """Whether the rescoring normalises by a query bank, which `update_bank` adds."""
+        return self.rescoring is not None and RESCORINGS[self.rescoring].bank
 
     def update(
         self,
         features: Float[Tensor, "item dim"],
         index: Int[Tensor, " item"],
         video_index: Int[Tensor, " item"] | None = None,
+        bank: bool = False,
     ) -> None:
-        """Add captions where `video_index` is given, else videos; `update_videos` and `update_captions` say which.
+        """Add captions where `video_index` is given, else videos or the bank's; `update_videos` … say which.
 
         Raises:
             ValueError: features that are not finite, indices below 0 or not one a feature.
         """
-        kind = "video" if video_index is None else "caption"
+        kind = "bank caption" if bank else "video" if video_index is None else "caption"
         check_index(index, len(features), f"{kind} index")
         if video_index is not None:
             check_index(video_index, len(features), "video_index of the captions")
         check_finite(features, index, f"{kind} features")
-        video = torch.full_like(index, -1) if video_index is None else video_index
+        video = torch.full_like(index, BANK if bank else VIDEO) if video_index is None else video_index
         self.features.append(features.detach().float().to(self.device))
         self.labels.append(torch.stack([index, video], dim=1).long().to(self.device))
 
@@ -101,6 +120,10 @@ class RetrievalMetrics(Metric):
         """Add captions; `index` is each caption's number in the dataset, `video_index` that of its video."""
         self.update(features, index, video_index)
 
+    def update_bank(self, features: Float[Tensor, "caption dim"], index: Int[Tensor, " caption"]) -> None:
+        """Add training captions to the query bank; `index` is each one's number in it."""
+        self.update(features, index, bank=True)
+
     def compute(self) -> dict[str, float]:
         """The metrics of all that was added since the last reset.
 
@@ -115,7 +138,11 @@ class RetrievalMetrics(Metric):
             "captions_without_video": float(items.captions_without_video),
         }
         scores = cosine_scores(items.captions, items.videos)
-        settings = (self.rescoring, self.temperature, self.chunk)
+        bank_captions = torch.arange(len(items.bank), device=items.bank.device)
+        bank = None
+        if self.takes_bank and len(bank_captions):
+            bank = Querybank(cosine_scores(items.bank, items.videos), bank_captions.split(self.chunk), self.bank_top)
+        settings = (self.rescoring, self.temperature, self.chunk, bank)
         return retrieval_metrics(scores, len(items.videos), items.video_of_caption, *settings) | counts
 
     def items(self) -> Items:
@@ -127,16 +154,17 @@ class RetrievalMetrics(Metric):
         if len(self.labels) == 0:
             raise ValueError("no videos and no captions to rank: call update_videos and update_captions first")
         features, labels = _drop_repeated(dim_zero_cat(self.features), dim_zero_cat(self.labels))
-        is_video = labels[:, 1] < 0
+        is_video, is_bank = labels[:, 1] == VIDEO, labels[:, 1] == BANK
         videos, video_index = features[is_video], labels[is_video, 0]
         known = torch.isin(labels[:, 1], video_index)
-        missing = int((~is_video & ~known).sum())
+        missing = int((~is_video & ~is_bank & ~known).sum())
         if missing and not known.any():
             raise ValueError(
                 f"none of the {missing} captions belongs to any of the {len(videos)} videos: check video_index"
             )
         video_of_caption = torch.searchsorted(video_index, labels[known, 1])
-        return Items(videos, video_index, features[known], labels[known, 0], video_of_caption, missing)
+        captions = (features[known], labels[known, 0], video_of_caption, missing)
+        return Items(videos, video_index, *captions, features[is_bank])
 
 
 def _drop_repeated(

@@ -187,8 +187,12 @@ def test_bad_input_is_named():
 
 
 def test_impossible_knobs_are_named():
-    with pytest.raises(ValueError, match="rescoring='qb_norm' is unknown"):
-        RetrievalMetrics(rescoring="qb_norm")
+    with pytest.raises(
+        ValueError, match=r"rescoring='qb' is unknown: choose null or one of \['dual_softmax', 'qb_norm'\]"
+    ):
+        RetrievalMetrics(rescoring="qb")
+    with pytest.raises(ValueError, match="bank_top=0 must be"):
+        RetrievalMetrics(bank_top=0)
     with pytest.raises(ValueError, match=r"temperature=0\.0 must be"):
         RetrievalMetrics(temperature=0.0)
     with pytest.raises(ValueError, match="chunk=0 must be"):

@@ -24,6 +24,7 @@ def add(metrics, video, caption):
         metrics.update_videos(videos[part], part)
     for part in caption.split(4):
         metrics.update_captions(captions[part], part, owner[part])
+        metrics.update_bank(captions[part].flip(1), part)
 
 
 def padded(rank):
@@ -41,9 +42,10 @@ def evaluate(*shares):
     """The metrics of each share of the data."""
     results = []
     for videos, captions in shares:
-        metrics = RetrievalMetrics(rescoring="dual_softmax", chunk=5)
-        add(metrics, videos, captions)
-        results.append(metrics.compute())
+        for rescoring in ("dual_softmax", "qb_norm"):
+            metrics = RetrievalMetrics(rescoring, chunk=5)
+            add(metrics, videos, captions)
+            results.append(metrics.compute())
     return results
 
 
@@ -58,5 +60,6 @@ def test_two_processes_agree_with_one(tmp_path):
     expected = evaluate((torch.arange(VIDEOS), torch.arange(CAPTIONS)))
     assert expected[0]["videos"] == VIDEOS
     assert expected[0]["captions"] == CAPTIONS
+    assert expected[1]["qb_norm/t2v/mean_rank"] != expected[1]["t2v/mean_rank"]
     for rank in range(2):
         assert json.loads((tmp_path / f"{rank}.json").read_text()) == expected * 2

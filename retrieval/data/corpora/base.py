@@ -1,6 +1,7 @@
 """The contract of a corpus: whoever reads a benchmark's annotations returns a list of records per split."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,3 +53,13 @@ def check_split(split: str) -> None:
     """Raise ValueError unless `split` is train, val or test."""
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
+
+
+def check_files(records: Sequence[Record], split: str) -> None:
+    """Raise FileNotFoundError where videos of `split` are no files, naming the first."""
+    missing = sorted({str(record.path) for record in records if not record.path.is_file()})
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} video files of the split {split!r} are missing, the first: {missing[0]}; "
+            "check data.root, or leave them out with data.on_error=skip"
+        )
