@@ -31,7 +31,8 @@ def variants(model: CLIP, reducers: Mapping[str, Mapping[str, Any]], cases: Sequ
     wanted = dict.fromkeys(case.variant for case in cases)
     models = {variant: with_reducer(bases[variant[1]], reducers[variant[0]]) for variant in wanted}
     compiled = [models[variant] for variant in wanted if variant[2]]
-    allow_graphs(len(compiled) * len({case.batch_size for case in cases}))
+    if compiled:
+        _allow_graphs(len(compiled) * len({case.batch_size for case in cases}))
     for each in compiled:
         each.visual.compile(dynamic=False)
     return models
@@ -64,7 +65,7 @@ def random_videos(model: CLIP, videos: int, frames: int) -> Float[Tensor, "{vide
     return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(model.logit_scale.device)
 
 
-def allow_graphs(count: int) -> None:
+def _allow_graphs(count: int) -> None:
     """Let torch.compile keep a graph of the tower for each model and batch size, where it would give up after 8."""
     config = torch._dynamo.config
     config.recompile_limit = max(count, config.recompile_limit)
