@@ -36,6 +36,7 @@ class Option:
         package: where its knobs stand in a job's config, `_global_` where it overrides all of it.
         meaning: the comment on top of the file and the one beside its `_target_`.
         target: what is built from it, if anything.
+        is_recipe: whether it only sets what other files define, anywhere in a job's config.
         defaults: what it starts from, with the comment beside each: `run`, `reducer=tempme`, …
         knobs: all values outside of Hydra's own settings.
     """
@@ -44,6 +45,7 @@ class Option:
     package: str
     meaning: str
     target: str | None
+    is_recipe: bool
     defaults: dict[str, str]
     knobs: tuple[Knob, ...]
 
@@ -55,11 +57,6 @@ class Option:
     def group(self) -> str:
         """The choice that this is an option of, as on the command line; empty for a job."""
         return self.path.parent.as_posix().removeprefix(".")
-
-    @property
-    def is_recipe(self) -> bool:
-        """Whether it overrides a whole config instead of being one choice."""
-        return bool(self.group) and self.package == GLOBAL
 
 
 def read_options(conf: Path = CONF) -> list[Option]:
@@ -91,12 +88,14 @@ def _read_option(path: Path, relative: Path) -> Option:
     group = ".".join(relative.parts[:-1]) or GLOBAL
     directive = re.search(r"^# @package (\S+)", text, re.MULTILINE)
     package = directive[1] if directive else group
+    words = {token.value for token in yaml.scan(text) if isinstance(token, yaml.ScalarToken)}
     meanings = (comments.on_top, comments.of(lines["_target_"]) if "_target_" in lines else "")
     return Option(
         path=relative,
         package=package,
         meaning=" ".join(filter(None, meanings)),
         target=values["_target_"].value if "_target_" in values else None,
+        is_recipe=group != package == GLOBAL and "_target_" not in words,
         defaults=dict(_defaults(values["defaults"], comments)) if "defaults" in values else {},
         knobs=tuple(_knobs(root, () if package == GLOBAL else (package,), text, comments)),
     )
