@@ -23,7 +23,7 @@ def main() -> None:
         for build in (build_workspace, build_report):
             print(build(entity, project, arguments.sweep).save().url)
     except WandbApiFailedError as error:
-        sys.exit(f"error: the server of WANDB_BASE_URL, or api.wandb.ai, refuses: {error}; workspaces need W&B's own API")
+        sys.exit(f"error: the W&B server refuses: {error}; workspaces need W&B's own API, check WANDB_BASE_URL")
     except (wandb.Error, ValueError) as error:
         sys.exit(f"error: {error}")
 

@@ -46,7 +46,12 @@ def server(tmp_path_factory) -> Iterator[Server]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    env = own | {"HOME": str(folder), "OMP_NUM_THREADS": "1", "WANDB_ERROR_REPORTING": "false"}
+    env = own | {
+        "HOME": str(folder),
+        "WANDB_DIR": str(folder),
+        "WANDB_ERROR_REPORTING": "false",
+        "OMP_NUM_THREADS": "1",
+    }
     line = [BIN / "openwandb", "serve", "--host", "127.0.0.1", "-p", str(port), "--data-dir", folder]
     with subprocess.Popen(line, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         url = f"http://127.0.0.1:{port}"
