@@ -68,10 +68,10 @@ def best_checkpoint(trainer: L.Trainer) -> ModelCheckpoint:
     return trainer.checkpoint_callback
 
 
-def selected_on(ckpt_path: str | None) -> str | None:
-    """What a checkpoint of ours was chosen by, as its data module noted; None where nobody knows."""
+def training_data(ckpt_path: str | None) -> dict[str, Any]:
+    """What the data module noted in a checkpoint of ours: `selected_on`, frames, words; nothing in those of others."""
     content = read_checkpoint(Path(ckpt_path)) if ckpt_path else {}
-    return content.get(RetrievalDataModule.__qualname__, {}).get("selected_on")
+    return content.get(RetrievalDataModule.__qualname__, {})
 
 
 def plain(config: DictConfig | None) -> dict[str, Any] | None:

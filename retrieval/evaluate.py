@@ -3,7 +3,7 @@
 import lightning as L
 from omegaconf import DictConfig
 
-from retrieval.building import build_datamodule, build_evaluation, build_trainer, selected_on
+from retrieval.building import build_datamodule, build_evaluation, build_trainer, training_data
 from retrieval.cost import cost
 from retrieval.jobs import job
 from retrieval.results import report, save_config
@@ -15,6 +15,8 @@ def main(config: DictConfig) -> None:
     L.seed_everything(config.seed, workers=True)
     module = build_evaluation(config)
     data = build_datamodule(config, module.model, test_split=config.split)
+    trained = training_data(config.ckpt_path)
+    data.load_state_dict(trained)
     trainer = build_trainer(config)
     save_config(config)
     metrics = trainer.test(module, data, verbose=False)[0]
@@ -25,7 +27,7 @@ def main(config: DictConfig) -> None:
         frames=config.data.frames,
         words=config.words,
         checkpoint=config.ckpt_path or f"{config.backbone.source}, as it is",
-        selected_on=selected_on(config.ckpt_path),
+        selected_on=trained.get("selected_on"),
         seed=config.seed,
         cost=cost(module.model, config.data.frames, config.words),
     )

@@ -61,6 +61,41 @@ def test_selection_on_test_is_written_into_the_results(run, tmp_path, capsys):
     assert run(evaluate, "msrvtt")[1]["selected_on"] is None
 
 
+def test_other_frames_and_words_than_in_training_are_told(run, tmp_path):
+    MINIATURES["lsmdc"](tmp_path)
+    folder, _ = run(train, "lsmdc", *TRAINING)
+    checkpoint = f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
+    with pytest.warns(UserWarning, match=r"^data\.frames=3, but the checkpoint was trained with data\.frames=2$"):
+        run(evaluate, "lsmdc", checkpoint, "data.frames=3")
+    with pytest.warns(UserWarning, match=r"^words=20, but the checkpoint was trained with words=32$"):
+        run(evaluate, "lsmdc", checkpoint, "words=20")
+
+
+def test_qb_norm_is_labelled_beside_the_plain_metrics(run, tmp_path, capsys):
+    MINIATURES["msvd"](tmp_path)
+    folder, results = run(train, "msvd", "metrics.rescoring=qb_norm", "data.bank_size=100", *TRAINING)
+    assert "rescored by qb_norm" in capsys.readouterr().out
+    rescored = {name for name in results["metrics"] if name.startswith("qb_norm/")}
+    assert {name.removeprefix("qb_norm/") for name in rescored} == {n for n in results["metrics"] if n[:4] == "t2v/"}
+    assert results["captions"] == sum(MSVD_CAPTIONS)
+    checkpoint = f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
+    _, again = run(evaluate, "msvd", "metrics.rescoring=qb_norm", "data.bank_size=100", checkpoint)
+    assert again["metrics"] == results["metrics"]
+    plain = {name: value for name, value in results["metrics"].items() if name not in rescored}
+    assert run(evaluate, "msvd", checkpoint)[1]["metrics"] == plain
+
+
+def test_a_rescoring_that_cannot_be_is_one_line(run, tmp_path):
+    (tmp_path / "captions.csv").write_text("video,caption\na.mp4,a cat\n")
+    (tmp_path / "a.mp4").touch()  # no video: whoever starts to encode will say so
+    with pytest.raises(
+        SystemExit, match=r"^error: .* query bank of training captions: .* no rows for the split 'train'"
+    ):
+        run(evaluate, "folder", "metrics.rescoring=qb_norm")
+    with pytest.raises(SystemExit, match=r"^error: rescoring='qb' is unknown: choose null or one of"):
+        run(evaluate, "folder", "metrics.rescoring=qb")
+
+
 def test_the_official_split_of_msrvtt_ranks_all_captions(run, tmp_path):
     MINIATURES["msrvtt"](tmp_path)
     results = run(evaluate, "msrvtt", "data.corpus.partition=full")[1]

@@ -127,9 +127,18 @@ class RetrievalDataModule(L.LightningDataModule):
         train, val = (len({record.path for record in self._records(loader)}) for loader in ("train", "val"))
         return f"{val} of {train + val} training videos, held out with seed {self.held_out_seed}"
 
-    def state_dict(self) -> dict[str, str]:
-        """Into the checkpoint: a later evaluation tells it too."""
-        return {"selected_on": self.selected_on}
+    def state_dict(self) -> dict[str, Any]:
+        """Into the checkpoint: a later evaluation tells what it was selected on, and compares the rest."""
+        return {"selected_on": self.selected_on, **self._sizes()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Warn where a checkpoint was trained with other frames or words; older and published ones tell neither."""
+        for knob, ours in self._sizes().items():
+            if (theirs := state_dict.get(knob, ours)) != ours:
+                rank_zero_warn(f"{knob}={ours}, but the checkpoint was trained with {knob}={theirs}")
+
+    def _sizes(self) -> dict[str, int]:
+        return {"data.frames": self.training_reader.frames, "words": self.tokenizer([""]).shape[1]}
 
     def prepare_data(self) -> None:
         self.corpus.prepare()
@@ -147,16 +156,11 @@ class RetrievalDataModule(L.LightningDataModule):
             ValueError: no training captions, or they are what will be ranked.
         """
         if "train" in (self.splits["val"], self.splits["test"]):
-            raise ValueError(
-                "a query bank is made of training captions, which cannot be its queries too: choose another split than "
-                "train to evaluate, or metrics.rescoring=null"
-            )
+            raise ValueError("a query bank's training captions cannot be its queries too: evaluate another split")
         try:
             records = self.records.get("train") or self._read("train")["train"]
         except (ValueError, FileNotFoundError) as error:
-            raise ValueError(
-                f"metrics.rescoring needs a query bank of training captions, but there are none: {error}"
-            ) from error
+            raise ValueError(f"metrics.rescoring needs a query bank of training captions: {error}") from error
         self.bank = BankCaptions(records, self.bank_size, self.bank_seed)
 
     def train_dataloader(self) -> TrainingLoader:

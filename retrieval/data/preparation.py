@@ -197,6 +197,6 @@ def _checked(database: lmdb.Environment, store: FrameStore, present: dict[Path, 
 
 
 def _shortfall(path: Path, entry: Entry, records: Sequence[Record]) -> list[str]:
-    claimed = max(entry.claimed, *(record.end or 0.0 for record in records))
+    claimed = max(entry.claimed, *(record.end or record.duration or 0.0 for record in records))
     seconds = entry.total / entry.fps
     return [f"{path}: {seconds:.2f} s, not {claimed:.2f} s"] if seconds < (1 - SHORTFALL) * claimed else []

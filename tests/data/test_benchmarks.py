@@ -178,6 +178,20 @@ def test_a_video_may_lie_once_and_anywhere(tmp_path):
     assert LSMDC(tmp_path, videos="small").records("test")[0].path.suffix == ".mp4"
 
 
+def test_a_video_under_two_names_is_told_once(tmp_path, caplog):
+    entry = {"sentences": ["A dog runs."], "timestamps": [[0, 1]]}
+    table = {"v_a": entry | {"duration": 82.73}, "v_b": entry | {"duration": 9}, "v_c": entry}
+    (tmp_path / "val_1.json").write_text(json.dumps(table))
+    for name in ("v_a.mp4", "a.mkv", "b.mp4", "v_c.mp4"):
+        (tmp_path / name).touch()
+    records = ActivityNet(tmp_path).records("test")
+    assert [record.path.name for record in records] == ["v_a.mp4", "b.mp4", "v_c.mp4"]
+    assert [record.duration for record in records] == [82.73, 9, None]
+    (warning,) = caplog.messages
+    assert "1 videos of the split 'test' have several files" in warning
+    assert f"{tmp_path / 'v_a.mp4'} and not {tmp_path / 'a.mkv'}" in warning
+
+
 @pytest.mark.parametrize(
     ("corpus", "name", "text", "message"),
     [

@@ -201,12 +201,14 @@ def test_a_query_bank_leaves_out_what_is_held_out(broken):
 
 
 def test_a_query_bank_that_cannot_be_is_told(shapes, broken, tmp_path):
-    with pytest.raises(ValueError, match="cannot be its queries too: choose another split than train"):
+    with pytest.raises(ValueError, match="cannot be its queries too: evaluate another split"):
         shapes(test_split="train").setup_bank()
     datamodule = broken()
     table = tmp_path / "captions.csv"
     table.write_text(table.read_text().replace(",train", ",test"))
-    with pytest.raises(ValueError, match=r"needs a query bank .*: \S+captions\.csv has no rows for the split 'train'"):
+    with pytest.raises(
+        ValueError, match=r"needs a query bank of training captions: \S+captions\.csv has no rows for the split 'train'"
+    ):
         datamodule.setup_bank()
 
 

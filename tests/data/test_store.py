@@ -143,11 +143,12 @@ def test_bad_videos_are_reported_and_not_tried_again(videos, store):
     videos[0].path.write_bytes(b"no video")
     videos[1].path.unlink()
     late = Record("late", videos[2].path, ("a dog",), start=2.0, end=9.0)
-    report = prepare([*videos, late], store(), even_frames, 5, WORKERS)
+    cut = Record("cut", videos[3].path, ("a dog",), duration=82.73)
+    report = prepare([*videos, late, cut], store(), even_frames, 5, WORKERS)
     assert report.stored == 4
-    assert len(report.unreadable) == len(report.missing) == len(report.short) == 1
+    assert len(report.unreadable) == len(report.missing) == 1
     assert "0.mp4: not a readable video" in report.unreadable[0]
-    assert report.short == [f"{late.path}: 3.00 s, not 9.00 s"]
+    assert report.short == [f"{late.path}: 3.00 s, not 9.00 s", f"{cut.path}: 3.00 s, not 82.73 s"]
     assert prepare([*videos, late], store(), even_frames, 5, 0).decoded == 0
 
 

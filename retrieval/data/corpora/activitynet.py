@@ -6,7 +6,6 @@ no sentences and are left out by everyone.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from retrieval.data.corpora.benchmark import Benchmark, paragraph, read_json
 
@@ -20,12 +19,23 @@ class ActivityNet(Benchmark):
     splits = ("train", "test")
 
     def captions(self, split: str) -> Mapping[str, Sequence[str]]:
-        path = self.annotation(TABLES[split])
-        try:
-            return {video_id: [paragraph(entry["sentences"])] for video_id, entry in read_json(path).items()}
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is no dict from video ids to 'sentences': {error!r}") from error
+        return {video_id: [text] for video_id, (text, _) in self._entries(split).items()}
 
-    def _video(self, video_id: str) -> Path | None:
+    def durations(self, split: str) -> Mapping[str, float]:
+        return {video_id: seconds for video_id, (_, seconds) in self._entries(split).items() if seconds is not None}
+
+    def names(self, video_id: str) -> Sequence[str]:
         """Files are called `v_<id>`, or by the YouTube id alone."""
-        return super()._video(video_id) or super()._video(video_id.removeprefix(PREFIX))
+        return [video_id, video_id.removeprefix(PREFIX)]
+
+    def _entries(self, split: str) -> dict[str, tuple[str, float | None]]:
+        """Each video's paragraph and its seconds, if they are told."""
+        path = self.annotation(TABLES[split])
+        table = read_json(path)
+        try:
+            return {
+                video_id: (paragraph(entry["sentences"]), float(entry["duration"]) if "duration" in entry else None)
+                for video_id, entry in table.items()
+            }
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is no dict from video ids to 'sentences': {error!r}") from error

@@ -18,6 +18,7 @@ class Record:
         captions: at least one.
         start: where the part begins, in seconds; None: at the start of the file.
         end: where the part ends, in seconds; None: at the end of the file.
+        duration: of the whole file in seconds, as annotated; None: nothing is said.
     """
 
     video_id: str
@@ -25,6 +26,7 @@ class Record:
     captions: tuple[str, ...]
     start: float | None = None
     end: float | None = None
+    duration: float | None = None
 
 
 class Corpus(ABC):

@@ -1,6 +1,7 @@
 """What the field's benchmarks share: annotation files as distributed; videos in any container, flat or in folders."""
 
 import json
+import logging
 import os
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 from retrieval.data.corpora.base import Corpus, Record, check_split
 
+logger = logging.getLogger(__name__)
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv")
 
 
@@ -29,17 +31,27 @@ class Benchmark(Corpus):
     def captions(self, split: str) -> Mapping[str, Sequence[str]]:
         """The captions of each video id of `split`, in the order of the annotations."""
 
+    def durations(self, split: str) -> Mapping[str, float]:
+        """How many seconds each video id of `split` lasts, where the annotations say so."""
+        return {}
+
+    def names(self, video_id: str) -> Sequence[str]:
+        """What its file may be called, without the container's ending; the first that is there is taken."""
+        return [video_id]
+
     def records(self, split: str) -> list[Record]:
         check_split(split)
         if split not in self.splits:
             raise ValueError(f"{type(self).__name__} has no split {split!r}, but {', '.join(self.splits)}")
         captions = self.captions(split)
-        paths = {video_id: self._video(video_id) for video_id in captions}
-        if not any(paths.values()):
+        durations = self.durations(split)
+        found = {video_id: list(filter(None, map(self._video, self.names(video_id)))) for video_id in captions}
+        if not any(found.values()):
             raise FileNotFoundError(self._none_found(split, list(captions)))
+        _tell_others(found, split)
         return [
-            Record(video_id, paths[video_id] or self.videos / f"{video_id}.mp4", tuple(texts))
-            for video_id, texts in captions.items()
+            Record(name, (*found[name], self.videos / f"{name}.mp4")[0], tuple(texts), duration=durations.get(name))
+            for name, texts in captions.items()
         ]
 
     def annotation(self, name: str) -> Path:
@@ -58,11 +70,11 @@ class Benchmark(Corpus):
             raise ValueError(f"data.root={self.root}: which {name}? {found[0]} and {found[1]} are there; keep one")
         return found[0]
 
-    def _video(self, video_id: str) -> Path | None:
-        found = self._videos.get(bare_name(video_id), [])
+    def _video(self, name: str) -> Path | None:
+        found = self._videos.get(bare_name(name), [])
         if len({path.resolve() for path in found}) > 1:
             raise ValueError(
-                f"two videos for {video_id}: {found[0]} and {found[1]}; name the folder of one with data.videos"
+                f"two videos for {name}: {found[0]} and {found[1]}; name the folder of one with data.videos"
             )
         return found[0] if found else None
 
@@ -120,6 +132,18 @@ def read_json(path: Path) -> Any:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
+
+
+def _tell_others(found: Mapping[str, Sequence[Path]], split: str) -> None:
+    """Warn of videos that have files under several of their names."""
+    several = [paths for paths in found.values() if len({path.resolve() for path in paths}) > 1]
+    if several:
+        logger.warning(
+            "%d videos of the split %r have several files, of which the first is taken: %s",
+            len(several),
+            split,
+            _listing([" and not ".join(map(str, paths)) for paths in several]),
+        )
 
 
 def _walk(folder: Path) -> Iterable[Path]:
