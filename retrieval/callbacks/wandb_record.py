@@ -94,9 +94,9 @@ class WandbRecord(L.Callback):
 
 
 def test_data(trainer: L.Trainer) -> tuple[EvaluationVideos, EvaluationCaptions]:
-    """What the test's two loaders read."""
+    """What the test's loaders of videos and captions read."""
     assert trainer.test_dataloaders is not None
-    videos, captions = trainer.test_dataloaders
+    videos, captions, *_ = trainer.test_dataloaders
     return videos.dataset, captions.dataset
 
 
