@@ -55,7 +55,11 @@ def points(
 
 
 def _name(overrides: Iterable[str], swept: set[str]) -> str:
-    """The varying knobs and their values, in characters that neither a shell nor Hydra takes for its own."""
     pairs = [override.partition("=")[::2] for override in overrides]
-    parts = [f"{key.rpartition('.')[2]}-{value}" for key, value in pairs if key in swept]
-    return "__".join(re.sub(r"[^\w.-]+", "-", part).strip("-") for part in parts) or "job"
+    parts = [f"{key.rpartition('.')[2]}={value}" for key, value in pairs if key in swept]
+    return folder_name(",".join(parts)) or "job"
+
+
+def folder_name(text: str) -> str:
+    """Knobs and their values, `a=1,b=2`, in characters that neither a shell nor Hydra takes for its own: `a-1__b-2`."""
+    return "__".join(re.sub(r"[^\w.-]+", "-", part).strip("-") for part in text.split(","))

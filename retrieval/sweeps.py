@@ -18,7 +18,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from retrieval.errors import REFUSALS, one_line
-from retrieval.grids import Point, points
+from retrieval.grids import Point, folder_name, points
 from retrieval.outline import check_job
 from retrieval.results import save_config
 from retrieval.runs import LAST_CHECKPOINT
@@ -124,7 +124,7 @@ class JobSweeper(Sweeper):
             try:
                 returns += self.launcher.launch(batch, initial_job_idx=start)
             except (Exception, KeyboardInterrupt, SystemExit) as error:
-                return returns, f"{type(error).__name__} {error}".strip()
+                return returns, f"{type(error).__name__}: {one_line(error)}"
         return returns, None
 
 
@@ -193,3 +193,4 @@ def register_sweeper() -> None:
     """Make `JobSweeper` known to Hydra, and take it wherever no other sweeper is asked for."""
     Plugins.instance().register(JobSweeper)
     ConfigStore.instance().store(group="hydra/sweeper", name="basic", node={"defaults": ["jobs"]})
+    OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
