@@ -64,7 +64,7 @@ def _plain(value: Any) -> str:
     return NOTHING if pd.isna(value) else knob_text(value)
 
 
-def _number(value: float, form: str) -> str:
+def _number(value: int | float, form: str) -> str:
     return NOTHING if pd.isna(value) else format(value, form)
 
 
