@@ -16,8 +16,7 @@ from omegaconf import DictConfig
 
 from retrieval.errors import MISTAKES, cause, one_line
 from retrieval.runs import register_resolvers
-from retrieval.states import run_once
-from retrieval.sweeps import register_sweeper
+from retrieval.sweeps import register_sweeper, run_once
 
 CONF = Path(__file__).parents[1] / "conf"
 Job = Callable[[DictConfig], Any]
@@ -44,7 +43,7 @@ def clear_errors(task: Job) -> Job:
     """Let a job end with `error: <message>` and exit code 1 on bad input; the traceback goes to the debug log.
 
     In a sweep the traceback goes into the job's folder, and a job that has finished before is not run again (see
-    `retrieval.states.run_once`). `hydra.verbose=true` shows the traceback.
+    `retrieval.sweeps.run_once`). `hydra.verbose=true` shows the traceback.
     """
 
     @wraps(task)

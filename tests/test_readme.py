@@ -1,7 +1,10 @@
 """What the README shows runs: its Python as it stands, its commands as far as composing their config."""
 
+import itertools
 import re
+import runpy
 import shlex
+from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,6 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from retrieval import load_model
-from retrieval.benchmark.__main__ import BENCHMARKS
 from retrieval.cost import cost
 
 ROOT = Path(__file__).parents[1]
@@ -34,23 +36,43 @@ def test_python_runs(code):
         assert cost(model, frames=2, words=8)["output_tokens"] == 2 * (1 + 13)
 
 
-@pytest.mark.parametrize("command", [command for command in commands() if "retrieval.benchmark" not in command])
-def test_jobs_compose(command):
+def job(command: str) -> tuple[str, list[str]]:
+    """The job that a command starts, and its arguments."""
     _, _, module, *arguments = shlex.split(command)
-    job = module.removeprefix("retrieval.")
-    assert (ROOT / "retrieval" / f"{job}.py").is_file()
+    return module.removeprefix("retrieval."), arguments
+
+
+def is_composed(command: str) -> bool:
+    return (ROOT / "conf" / f"{job(command)[0]}.yaml").is_file()
+
+
+@pytest.mark.parametrize("command", filter(is_composed, commands()))
+def test_jobs_compose(command):
+    name, arguments = job(command)
+    assert (ROOT / "retrieval" / f"{name}.py").is_file()
     overrides = OverridesParser.create().parse_overrides([word for word in arguments if word != "-m"])
     first = [
         f"{o.key_or_group}={next(o.sweep_string_iterator())}" if o.is_sweep_override() else o.input_line
         for o in overrides
     ]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        compose(job, first)
+        compose(name, first)
 
 
-@pytest.mark.parametrize("command", [command for command in commands() if "retrieval.benchmark" in command])
-def test_benchmarks_exist(command):
-    assert shlex.split(command)[3] in BENCHMARKS
+@pytest.mark.parametrize("command", itertools.filterfalse(is_composed, commands()))
+def test_other_jobs_know_their_arguments(command, monkeypatch):
+    class UnderstoodError(Exception):
+        pass
+
+    def parse(parser: ArgumentParser) -> None:
+        understand(parser, arguments)
+        raise UnderstoodError
+
+    name, arguments = job(command)
+    understand = ArgumentParser.parse_args
+    monkeypatch.setattr(ArgumentParser, "parse_args", parse)
+    with pytest.raises(UnderstoodError):
+        runpy.run_module(f"retrieval.{name}", run_name="__main__")
 
 
 def test_pictures_exist():

@@ -15,7 +15,7 @@ from retrieval.report import main
 from retrieval.reporting import pareto_front, write_report
 from retrieval.reporting.latency import measure
 from retrieval.reporting.sweep import METRICS, reducer_name
-from retrieval.states import CONFIG, ERROR, VALUE
+from retrieval.sweeps.states import CONFIG, ERROR, VALUE
 
 COST = {"parameters": 10, "output_tokens": 8, "video_gmacs": 0.2, "text_gmacs": 0.1}
 NONE = {"_target_": "retrieval.reducers.Reducer"}

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from retrieval.backbone.video import VideoTower
 from retrieval.metrics.latency import interleaved
-from retrieval.outline import outline
 from retrieval.reducers import Reducer
+from retrieval.sweeps import outline
 
 VIDEOS, ROUNDS, WARMUP = 4, 15, 2
 FILE = "latency.json"

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from retrieval.states import CONFIG, State, knobs, state
+from retrieval.sweeps.states import CONFIG, State, knobs, state
 
 METRICS = {
     "t2v R@1": "t2v/r_at_1",

@@ -54,7 +54,7 @@ def log_config(trainer: L.Trainer, config: DictConfig, reducer: str) -> None:
 
 
 @never_fatal
-def log_summary(trainer: L.Trainer, cost: Mapping[str, float]) -> None:
+def log_summary(trainer: L.Trainer, cost: Mapping[str, int | float]) -> None:
     """Log what the model costs, under `cost/`."""
     if run := wandb_run(trainer):
         run.summary.update({f"cost/{name}": value for name, value in cost.items()})

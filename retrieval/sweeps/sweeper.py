@@ -18,11 +18,11 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from retrieval.errors import REFUSALS, one_line
-from retrieval.grids import Point, folder_name, points
-from retrieval.outline import check_job
 from retrieval.results import save_config
 from retrieval.runs import LAST_CHECKPOINT
-from retrieval.states import ERROR, State, differences, has_results, state
+from retrieval.sweeps.grids import Point, folder_name, points
+from retrieval.sweeps.outline import check_job
+from retrieval.sweeps.states import ERROR, State, differences, has_results, state
 
 NAMESPACE = "hydra_plugins.retrieval"
 """Hydra builds sweepers from `hydra_plugins` alone."""
@@ -41,7 +41,7 @@ class JobSweeper(Sweeper):
     """Sweeps over several grids; jobs that have finished before are not launched again.
 
     Args:
-        grids: a list of products, see `retrieval.grids.points`.
+        grids: a list of products, see `retrieval.sweeps.grids.points`.
         params: knobs of every grid.
         max_batch_size: jobs handed to the launcher at once; None: all.
     """
