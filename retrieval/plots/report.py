@@ -36,6 +36,7 @@ def trade_off(rows: pd.DataFrame, cost: str, front: str) -> Figure:
         front: the column that tells the members of the front.
     """
     figure, axis = _axes(cost)
+    axis.margins(y=0.1)
     best = rows[rows[front]].sort_values(cost)
     axis.plot(best[cost], best["R-Sum"], color="0.4", linewidth=1.2, drawstyle="steps-post", label="Pareto front")
     for reducer, group in rows.groupby("reducer", sort=False):
