@@ -9,7 +9,7 @@ import pytest
 from retrieval.data import RetrievalDataModule
 from retrieval.data.corpora import Corpus, Record
 from retrieval.data.protocol import hold_out
-from tests.data.test_datamodule import KNOBS, tokenizer
+from tests.data.conftest import KNOBS, tokenizer
 
 
 def records(count: int, folder: str = "videos", parts: int = 1) -> list[Record]:

@@ -26,7 +26,7 @@ from retrieval.data.preparation import grid, prepare
 from retrieval.data.sampling import even_frames, segment_frames
 from retrieval.data.store import FrameStore, environment, nearest
 from retrieval.data.transforms import resize_and_crop
-from tests.data.test_datamodule import KNOBS, tokenizer
+from tests.data.conftest import KNOBS, tokenizer
 
 CLIPS = Path(__file__).parents[3] / "shared" / "clips"
 real = pytest.mark.skipif(not CLIPS.is_dir(), reason="no ../shared/clips")
