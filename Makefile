@@ -2,13 +2,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test lint format clean
+# Two processes with one thread each: as fast as two cores allow, and the same numbers everywhere.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+.PHONY: train test test-slow test-full lint format clean
 
 train: .venv/installed  ## TempMe on the embedded data, from video files to recall
 	$(BIN)/python -m retrieval.train reducer=tempme
 
-test: .venv/installed
-	$(BIN)/python -m pytest
+test: .venv/installed  ## the quick proof, minutes
+	$(PYTEST) -m "not slow"
+
+test-slow: .venv/installed  ## the rest: kills, servers, notebooks, several processes, every reducer's training
+	$(PYTEST) -m slow
+
+test-full: test test-slow
 
 lint: .venv/installed
 	$(BIN)/ruff check

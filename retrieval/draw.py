@@ -6,11 +6,11 @@ import lightning as L
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from retrieval.building import build_model, preprocessing
 from retrieval.data.decoding import decode
 from retrieval.data.transforms import normalize, resize_and_crop, transform_clip
 from retrieval.jobs import job
-from retrieval.plots import draw_tokens
+from retrieval.pictures import draw_tokens
+from retrieval.training.building import build_model, preprocessing
 
 
 @job("draw")

@@ -1,23 +1,8 @@
-"""What counts as a user's mistake, and how it is told in one line."""
-
-from hydra.errors import HydraException, InstantiationException
-from omegaconf.errors import OmegaConfBaseException
-
-from retrieval.data.decoding import VideoError
-
-MISTAKES = (ValueError, OSError, VideoError, OmegaConfBaseException)
-REFUSALS = (HydraException, *MISTAKES)
-"""What composing a config and building from it may raise."""
+"""What a user can mend: it is told in one line, without a traceback."""
 
 
-def cause(error: BaseException) -> BaseException:
-    """What went wrong inside an object that Hydra was building."""
-    while isinstance(error, InstantiationException) and error.__cause__ is not None:
-        error = error.__cause__
-    return error
+class UserError(ValueError):
+    """A user's mistake; the message names the value, its limit and the knob or file to change.
 
-
-def one_line(error: BaseException) -> str:
-    """The message of what went wrong; a data loader's worker sends its traceback, the error itself on the last line."""
-    lines = str(cause(error)).strip().splitlines() or [type(error).__name__]
-    return lines[-1] if lines[0].startswith("Caught ") else " ".join(line.strip() for line in lines)
+    Everything else that is raised is a bug and keeps its traceback.
+    """

@@ -3,10 +3,10 @@
 import lightning as L
 from omegaconf import DictConfig
 
-from retrieval.building import build_datamodule, build_evaluation, build_trainer, training_data
-from retrieval.cost import cost
+from retrieval.efficiency.cost import cost
 from retrieval.jobs import job
-from retrieval.results import report, save_config
+from retrieval.jobs.results import report, save_config
+from retrieval.training.building import build_datamodule, build_evaluation, build_trainer, training_data
 
 
 @job("evaluate")

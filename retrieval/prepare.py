@@ -10,9 +10,10 @@ from rich.console import Console
 
 from retrieval.data import Preprocess, RetrievalDataModule
 from retrieval.data.corpora import Corpus, Record
-from retrieval.data.preparation import Report, prepare
+from retrieval.data.store.preparation import Report, prepare
+from retrieval.errors import UserError
 from retrieval.jobs import job
-from retrieval.results import save_config
+from retrieval.jobs.results import save_config
 
 NO_MODEL = {"preprocess": Preprocess(1, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), "tokenizer": list}  # what is stored fits any
 
@@ -33,7 +34,7 @@ def _records(corpus: Corpus, splits: list[str]) -> list[Record]:
     try:
         return [record for split in splits if split in corpus.splits for record in corpus.records(split)]
     except ValueError as error:
-        raise ValueError(f"{error}; or leave splits out, as in splits=[test]") from error
+        raise UserError(f"{error}; or leave splits out, as in splits=[test]") from error
 
 
 def _tell(report: Report, path: Path) -> None:

@@ -7,10 +7,10 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from retrieval.building import plain
+from retrieval.efficiency.profile import Build, Profile, Settings, base_source, print_profile, reducer_configs, run
 from retrieval.jobs import job
-from retrieval.profiling import Build, Profile, Settings, base_source, print_profile, reducer_configs, run
-from retrieval.results import save_config
+from retrieval.jobs.results import save_config
+from retrieval.training.building import plain
 
 
 @job("profile")

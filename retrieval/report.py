@@ -4,8 +4,8 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
-from retrieval.errors import MISTAKES, one_line
-from retrieval.reporting import write_report
+from retrieval.jobs.errors import MISTAKES, one_line
+from retrieval.sweeps.report import write_report
 
 
 def main() -> None:

@@ -6,14 +6,15 @@ import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from retrieval.backbone import read_checkpoint
-from retrieval.building import best_checkpoint, build_datamodule, build_module, build_trainer
-from retrieval.cost import cost, trained_parameters
+from retrieval.efficiency.cost import cost, trained_parameters
+from retrieval.errors import UserError
 from retrieval.jobs import job
-from retrieval.results import report, save_config
-from retrieval.runs import resumed_checkpoint
+from retrieval.jobs.results import report, save_config
+from retrieval.jobs.runs import resumed_checkpoint
+from retrieval.model import read_checkpoint
+from retrieval.model.tuning import lora_rank, merge_lora, save_adapter
 from retrieval.tracking import log_config, log_summary
-from retrieval.tuning import lora_rank, merge_lora, save_adapter
+from retrieval.training.building import best_checkpoint, build_datamodule, build_module, build_trainer
 
 
 @job("train")
@@ -30,7 +31,7 @@ def main(config: DictConfig) -> float:
     trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
 
     if not best.best_model_path:
-        raise ValueError("validation never ran, so no checkpoint was chosen: lower trainer.check_val_every_n_epoch")
+        raise UserError("validation never ran, so no checkpoint was chosen: lower trainer.check_val_every_n_epoch")
     metrics = trainer.test(module, data, ckpt_path=best.best_model_path, weights_only=True, verbose=False)[0]
     epoch = read_checkpoint(Path(best.best_model_path))["epoch"]
     trained = trained_parameters(module.model)

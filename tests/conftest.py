@@ -1,4 +1,4 @@
-"""Reference values and the tiny CLIP that they were made with; tests/data/ holds both."""
+"""Reference values and the tiny CLIP that they were made with; tests/references/ holds both."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-NUMBERS = Path(__file__).parent / "data"
+NUMBERS = Path(__file__).parent / "references"
 TINY_CLIP = NUMBERS / "tiny_clip.safetensors"
 
 

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from retrieval import load_model
-from retrieval.cost import cost
+from retrieval.efficiency.cost import cost
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

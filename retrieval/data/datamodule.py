@@ -20,6 +20,7 @@ from retrieval.data.querybank import BankCaptions
 from retrieval.data.sampling import Sampler
 from retrieval.data.store import FrameStore
 from retrieval.data.transforms import Preprocess, normalize, resize_and_crop
+from retrieval.errors import UserError
 
 
 class RetrievalDataModule(L.LightningDataModule):
@@ -60,7 +61,7 @@ class RetrievalDataModule(L.LightningDataModule):
         skipped: the messages of all videos skipped so far, in order, each once.
 
     Raises:
-        ValueError: a setting out of its range.
+        UserError: a setting out of its range.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class RetrievalDataModule(L.LightningDataModule):
         values = (frames, batch_size, eval_batch_size, num_workers, short_side, bank_size)
         for (knob, minimum), value in zip(minima.items(), values, strict=True):
             if value is not None and value < minimum:
-                raise ValueError(f"data.{knob}={value}, must be at least {minimum}")
+                raise UserError(f"data.{knob}={value}, must be at least {minimum}")
         sampler(total=frames, fps=1.0, count=frames)  # an impossible setting is told before any video is read
         self.corpus, self.preprocess, self.tokenizer = corpus(**paths), preprocess, tokenizer
         self.pairs, self.on_error, self.seed = pairs, on_error, seed
@@ -153,22 +154,22 @@ class RetrievalDataModule(L.LightningDataModule):
         """Choose the captions of a query bank, which evaluation then gives as a third loader.
 
         Raises:
-            ValueError: no training captions, or they are what will be ranked.
+            UserError: no training captions, or they are what will be ranked.
         """
         if "train" in (self.splits["val"], self.splits["test"]):
-            raise ValueError("a query bank's training captions cannot be its queries too: evaluate another split")
+            raise UserError("a query bank's training captions cannot be its queries too: evaluate another split")
         try:
             records = self.records.get("train") or self._read("train")["train"]
         except (ValueError, FileNotFoundError) as error:
-            raise ValueError(f"metrics.rescoring needs a query bank of training captions: {error}") from error
+            raise UserError(f"metrics.rescoring needs a query bank of training captions: {error}") from error
         self.bank = BankCaptions(records, self.bank_size, self.bank_seed)
 
     def train_dataloader(self) -> TrainingLoader:
-        """Raises ValueError where the split does not fill one batch on each device."""
+        """Raises UserError where the split does not fill one batch on each device."""
         dataset = TrainingPairs(self._records("train"), self.training_reader, self.pairs, self.seed, self.on_error)
         ranks = self.trainer.world_size if self.trainer else 1
         if len(dataset) < ranks * self.batch_size:
-            raise ValueError(
+            raise UserError(
                 f"data.batch_size={self.batch_size} on {ranks} device(s) needs {ranks * self.batch_size} training "
                 f"samples, the split has {len(dataset)}: lower data.batch_size"
             )
@@ -220,7 +221,7 @@ class RetrievalDataModule(L.LightningDataModule):
         if self.frames_from == "video":
             return check_files(records, split)
         if lacking := self.store.lacking([record.path for record in records]):
-            raise FileNotFoundError(
+            raise UserError(
                 f"data.store.folder={self.store.folder} lacks {len(lacking)} videos of the split {split!r}, the first: "
                 f"{lacking[0]}; run python -m retrieval.prepare, or leave them out with data.on_error=skip"
             )
@@ -246,4 +247,4 @@ class RetrievalDataModule(L.LightningDataModule):
 
 def _check_choice(knob: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
-        raise ValueError(f"data.{knob}={value!r}: choose one of {', '.join(choices)}")
+        raise UserError(f"data.{knob}={value!r}: choose one of {', '.join(choices)}")

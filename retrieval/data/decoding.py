@@ -9,12 +9,13 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from retrieval.data.sampling import ClipError
+from retrieval.errors import UserError
 
 decord.logging.set_level(decord.logging.QUIET)
 _ERRORS = (decord.DECORDError, RuntimeError, OSError, IndexError)
 
 
-class VideoError(RuntimeError):
+class VideoError(UserError):
     """A video that cannot be read; the message names the file and the cause."""
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from retrieval.data.corpora.base import Record
+from retrieval.errors import UserError
 
 
 def hold_out(records: Sequence[Record], share: float, seed: int) -> tuple[list[Record], list[Record]]:
@@ -14,10 +15,10 @@ def hold_out(records: Sequence[Record], share: float, seed: int) -> tuple[list[R
     are around them. Parts of one file stay together.
 
     Raises:
-        ValueError: a share that is not in (0, 1), or nothing left to train on.
+        UserError: a share that is not in (0, 1), or nothing left to train on.
     """
     if not 0 < share < 1:
-        raise ValueError(f"data.held_out={share}, must be between 0 and 1")
+        raise UserError(f"data.held_out={share}, must be between 0 and 1")
 
     def draw(path: Path) -> bytes:
         return hashlib.sha256(f"{seed},{path.stem}".encode()).digest()
@@ -25,6 +26,6 @@ def hold_out(records: Sequence[Record], share: float, seed: int) -> tuple[list[R
     files = sorted({record.path for record in records}, key=draw)
     chosen = set(files[: max(1, round(share * len(files)))])
     if len(chosen) == len(files):
-        raise ValueError(f"data.held_out={share} of {len(files)} training videos leaves none to train on")
+        raise UserError(f"data.held_out={share} of {len(files)} training videos leaves none to train on")
     train = [record for record in records if record.path not in chosen]
     return train, [record for record in records if record.path in chosen]

@@ -9,6 +9,8 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
+from retrieval.errors import UserError
+
 
 class ClipError(ValueError):
     """A video that does not have the clip that is asked of it."""
@@ -45,11 +47,11 @@ def even_frames(
 
     Raises:
         ClipError: a clip that begins after the video's end or has no frame.
-        ValueError: an impossible `count` or `rate`.
+        UserError: an impossible `count` or `rate`.
     """
     first, frames = _clip(total, fps, count, start, end)
     if not rate > 0:
-        raise ValueError(f"data.sampler.rate={rate} frames a second, must be positive")
+        raise UserError(f"data.sampler.rate={rate} frames a second, must be positive")
     stride = max(1, round(fps / rate))
     candidates = range(first, first + frames, stride)
     if len(candidates) < count:
@@ -69,7 +71,7 @@ def segment_frames(
 
     Raises:
         ClipError: a clip that begins after the video's end or has no frame.
-        ValueError: an impossible `count`.
+        UserError: an impossible `count`.
     """
     first, frames = _clip(total, fps, count, start, end)
     if generator is None:
@@ -84,7 +86,7 @@ def _clip(total: int, fps: float, count: int, start: float | None, end: float | 
     if total < 1 or not fps > 0:
         raise ClipError(f"it has {total} frames at {fps} frames a second: nothing to sample from")
     if count < 1:
-        raise ValueError(f"data.frames={count}, must be at least 1")
+        raise UserError(f"data.frames={count}, must be at least 1")
     first = 0 if start is None else floor(start * fps)
     if first >= total:
         raise ClipError(f"the clip starts at {start} s, but the video ends at {total / fps:.2f} s")

@@ -11,6 +11,8 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from retrieval.errors import UserError
+
 COLOURS = {
     "red": (230, 25, 25),
     "green": (20, 190, 40),
@@ -169,7 +171,7 @@ def _silhouette(shape: str, x: Float[np.ndarray, "n n"], y: Float[np.ndarray, "n
         case "star":
             point = abs((angle + np.pi / 5) % (2 * np.pi / 5) - np.pi / 5)  # angle to the nearest of five points
             return distance * (np.cos(point) + 1.4 * np.sin(point)) <= 1
-    raise ValueError(f"unknown shape {shape!r}: choose one of {', '.join(SHAPES)}")
+    raise UserError(f"unknown shape {shape!r}: choose one of {', '.join(SHAPES)}")
 
 
 def _texture(texture: str, x: Float[np.ndarray, "n n"], y: Float[np.ndarray, "n n"]) -> Bool[np.ndarray, "n n"]:
@@ -181,7 +183,7 @@ def _texture(texture: str, x: Float[np.ndarray, "n n"], y: Float[np.ndarray, "n 
             return (x + y) % 0.7 < 0.35
         case "dotted":
             return np.hypot(x % 0.6 - 0.3, y % 0.6 - 0.3) < 0.18
-    raise ValueError(f"unknown texture {texture!r}: choose one of {', '.join(TEXTURES)}")
+    raise UserError(f"unknown texture {texture!r}: choose one of {', '.join(TEXTURES)}")
 
 
 def _shrink(image: Float[np.ndarray, "points points channel"]) -> Float[np.ndarray, "points//4 points//4 channel"]:

@@ -8,6 +8,8 @@ from jaxtyping import Float, UInt8
 from torch import Generator, Tensor
 from torchvision.transforms import InterpolationMode, v2
 
+from retrieval.errors import UserError
+
 
 @dataclass(frozen=True)
 class Preprocess:
@@ -33,10 +35,10 @@ def crop_and_flip(size: int, min_scale: float, flip: float) -> v2.Transform:
     """A random crop of `min_scale` to all of the area, resized to `size`, flipped left to right with chance `flip`.
 
     Raises:
-        ValueError: numbers outside of (0, 1] and [0, 1].
+        UserError: numbers outside of (0, 1] and [0, 1].
     """
     if not (0 < min_scale <= 1 and 0 <= flip <= 1):
-        raise ValueError(f"data.augmentation: min_scale={min_scale} must be in (0, 1] and flip={flip} in [0, 1]")
+        raise UserError(f"data.augmentation: min_scale={min_scale} must be in (0, 1] and flip={flip} in [0, 1]")
     crop = v2.RandomResizedCrop(size, (min_scale, 1.0), interpolation=InterpolationMode.BICUBIC, antialias=True)
     return v2.Compose([crop, v2.RandomHorizontalFlip(flip)])
 
@@ -45,10 +47,10 @@ def randaugment(size: int, operations: int, magnitude: int) -> v2.Transform:
     """RandAugment (Cubuk et al., 2020) on the centre crop: `operations` in a row, of strength `magnitude` in 0 to 30.
 
     Raises:
-        ValueError: impossible numbers.
+        UserError: impossible numbers.
     """
     if operations < 1 or not 0 <= magnitude <= 30:
-        raise ValueError(f"data.augmentation: operations={operations} must be 1 or more, magnitude={magnitude} 0 to 30")
+        raise UserError(f"data.augmentation: operations={operations} must be 1 or more, magnitude={magnitude} 0 to 30")
     return v2.Compose([*resize_and_crop(size).transforms, v2.RandAugment(operations, magnitude)])
 
 

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from retrieval.metrics.functional import CHUNK
 from retrieval.metrics.ranks import caption_chunks, retrieval_ranks
+from retrieval.metrics.recall import CHUNK
 from retrieval.metrics.retrieval import Items
 from retrieval.metrics.scores import cosine_scores
 

@@ -8,7 +8,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
-from retrieval.metrics.functional import CHUNK, check_knobs, retrieval_metrics
+from retrieval.errors import UserError
+from retrieval.metrics.recall import CHUNK, check_knobs, retrieval_metrics
 from retrieval.metrics.rescoring import RESCORINGS, Querybank
 from retrieval.metrics.scores import check_finite, cosine_scores
 
@@ -75,7 +76,7 @@ class RetrievalMetrics(Metric):
         super().__init__(**settings)
         check_knobs(rescoring, temperature, chunk)
         if bank_top < 1:
-            raise ValueError(f"bank_top={bank_top} must be at least 1")
+            raise UserError(f"bank_top={bank_top} must be at least 1")
         self.rescoring, self.temperature, self.chunk, self.bank_top = rescoring, temperature, chunk, bank_top
         # One table for all kinds, as a process whose list is empty would break torchmetrics' gathering.
         self.add_state("features", default=[], dist_reduce_fx="cat")
@@ -96,7 +97,7 @@ class RetrievalMetrics(Metric):
         """Add captions where `video_index` is given, else videos or the bank's; `update_videos` … say which.
 
         Raises:
-            ValueError: features that are not finite, indices below 0 or not one a feature.
+            UserError: features that are not finite, indices below 0 or not one a feature.
         """
         kind = "bank caption" if bank else "video" if video_index is None else "caption"
         check_index(index, len(features), f"{kind} index")
@@ -128,7 +129,7 @@ class RetrievalMetrics(Metric):
         """The metrics of all that was added since the last reset.
 
         Raises:
-            ValueError: no videos, no captions, no caption of any of the videos, or one caption index for two videos.
+            UserError: no videos, no captions, no caption of any of the videos, or one caption index for two videos.
         """
         items = self.items()
         counts = {
@@ -149,17 +150,17 @@ class RetrievalMetrics(Metric):
         """What is ranked: on this process, or within `sync_context()` on all of them together.
 
         Raises:
-            ValueError: no videos, no captions, no caption of any of the videos, or one caption index for two videos.
+            UserError: no videos, no captions, no caption of any of the videos, or one caption index for two videos.
         """
         if len(self.labels) == 0:
-            raise ValueError("no videos and no captions to rank: call update_videos and update_captions first")
+            raise UserError("no videos and no captions to rank: call update_videos and update_captions first")
         features, labels = _drop_repeated(dim_zero_cat(self.features), dim_zero_cat(self.labels))
         is_video, is_bank = labels[:, 1] == VIDEO, labels[:, 1] == BANK
         videos, video_index = features[is_video], labels[is_video, 0]
         known = torch.isin(labels[:, 1], video_index)
         missing = int((~is_video & ~is_bank & ~known).sum())
         if missing and not known.any():
-            raise ValueError(
+            raise UserError(
                 f"none of the {missing} captions belongs to any of the {len(videos)} videos: check video_index"
             )
         video_of_caption = torch.searchsorted(video_index, labels[known, 1])
@@ -178,13 +179,13 @@ def _drop_repeated(
     clash = (labels[first][item] != labels).any(1)
     if clash.any():
         caption = labels[clash][0, 0].item()
-        raise ValueError(f"caption index {caption} came with two different videos: give each caption its own index")
+        raise UserError(f"caption index {caption} came with two different videos: give each caption its own index")
     return features[first], labels[first]
 
 
 def check_index(index: Int[Tensor, " number"], items: int, name: str) -> None:
-    """Raise a ValueError unless there is one index from 0 for each of the items."""
+    """Raise a UserError unless there is one index from 0 for each of the items."""
     if len(index) != items:
-        raise ValueError(f"{len(index)} values of {name} for {items} features: give one each")
+        raise UserError(f"{len(index)} values of {name} for {items} features: give one each")
     if (index < 0).any():
-        raise ValueError(f"{name} {index.min().item()} is below 0: number the dataset's items from 0")
+        raise UserError(f"{name} {index.min().item()} is below 0: number the dataset's items from 0")

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from retrieval.errors import UserError
+
 Indices = Int[Tensor, " _"]
 Block = Float[Tensor, "caption video"]
 Scores = Callable[[Indices, Indices], tuple[Block, Block]]
@@ -21,7 +23,7 @@ def matrix_scores(similarity: Float[Tensor, "caption video"]) -> Scores:
     """Scores read from a given matrix, at the precision it has.
 
     Raises:
-        ValueError: entries that are not finite.
+        UserError: entries that are not finite.
     """
     check_finite(similarity, torch.arange(len(similarity)), "rows of the similarity matrix")
 
@@ -39,7 +41,7 @@ def cosine_scores(captions: Float[Tensor, "caption dim"], videos: Float[Tensor, 
     shape, the device, autocast or TF32, so that ties stay ties and the ranks do not depend on the chunks.
 
     Raises:
-        ValueError: features that are not finite.
+        UserError: features that are not finite.
     """
     check_finite(captions, torch.arange(len(captions)), "caption features")
     check_finite(videos, torch.arange(len(videos)), "video features")
@@ -53,13 +55,13 @@ def cosine_scores(captions: Float[Tensor, "caption dim"], videos: Float[Tensor, 
 
 
 def check_finite(values: Float[Tensor, "row column"], index: Int[Tensor, " row"], name: str) -> None:
-    """Raise a ValueError that counts and names the rows of `values` with NaN or inf."""
+    """Raise a UserError that counts and names the rows of `values` with NaN or inf."""
     broken = ~values.isfinite().all(dim=1)
     if not broken.any():
         return
     numbers = index[broken.to(index.device)].tolist()
     which = ", ".join(map(str, numbers[:5])) + (", …" if len(numbers) > 5 else "")
-    raise ValueError(
+    raise UserError(
         f"{len(numbers)} of {len(values)} {name} hold NaN or inf (index {which}): "
         "check the weights, the learning rate and the precision"
     )

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from retrieval.errors import UserError
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -90,7 +92,7 @@ class Reducer(nn.Module):
             position_embedding: CLIP's own for the patches of a frame, for those who start from it.
 
         Raises:
-            ValueError: settings that the tower cannot serve, with the numbers and the knob.
+            UserError: settings that the tower cannot serve, with the numbers and the knob.
         """
 
     def layout_before_attention(self, layout: Layout, block: int) -> Layout:
@@ -118,10 +120,10 @@ def plan(reducer: Reducer, tower: TowerShape, frames: int) -> list[tuple[Layout,
     """The layouts that each block's attention and MLP work on, from the settings alone.
 
     Raises:
-        ValueError: settings that do not fit the tower or the number of frames.
+        UserError: settings that do not fit the tower or the number of frames.
     """
     if reducer.frames not in (None, frames):
-        raise ValueError(f"{frames} frames per video, but reducer.frames={reducer.frames}: set both to the same number")
+        raise UserError(f"{frames} frames per video, but reducer.frames={reducer.frames}: set both to the same number")
     layouts = []
     layout = Layout(clips=frames, patches=tower.patches)
     for block in range(tower.blocks):

@@ -6,6 +6,7 @@ from typing import cast
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from retrieval.errors import UserError
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape
 
 
@@ -19,13 +20,13 @@ class Chain(Reducer):
         reducers: in the order in which they act where several do at the same place.
 
     Raises:
-        ValueError: no reducers; when the tower is built, those whose tokens do not fit together, and why.
+        UserError: no reducers; when the tower is built, those whose tokens do not fit together, and why.
     """
 
     def __init__(self, reducers: Sequence[Reducer]) -> None:
         super().__init__()
         if not reducers:
-            raise ValueError("reducer.reducers is empty: name at least one reducer, or take reducer=none")
+            raise UserError("reducer.reducers is empty: name at least one reducer, or take reducer=none")
         self.reducers = cast("Sequence[Reducer]", nn.ModuleList(reducers))
         # Clips only become fewer, so the reducer that is made for the most of them comes first.
         self.frames = max((each.frames for each in reducers if each.frames is not None), default=None)
@@ -73,7 +74,7 @@ class Chain(Reducer):
             for reducer in self.reducers:
                 left = self._step(reducer, reducer.layout_after_attention, layout, block, fresh)
                 if left != layout and merged is not None:
-                    raise ValueError(
+                    raise UserError(
                         f"reducer.reducers: {_name(merged)} and {_name(reducer)} both merge after the attention of "
                         f"block {block}, but only the first finds the tokens that its keys are of: let them act in "
                         "different blocks"
@@ -93,11 +94,11 @@ class Chain(Reducer):
         try:
             left = leave(layout, block)
         except ValueError as error:
-            raise ValueError(f"reducer.reducers: {_name(reducer)} after those before it: {error}") from error
+            raise UserError(f"reducer.reducers: {_name(reducer)} after those before it: {error}") from error
         if left.clips != layout.clips and reducer in fresh:
             fresh.remove(reducer)
             if layout.clips != reducer.frames:
-                raise ValueError(
+                raise UserError(
                     f"reducer.reducers: {_name(reducer)} is made for frames={reducer.frames}, but at block {block} it "
                     f"finds {layout.clips} clips: set its frames, and what must divide them, to {layout.clips}"
                 )

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from retrieval.clustering import Clusters, check_distance, distance_macs
+from retrieval.errors import UserError
 from retrieval.reducers.base import Layout, TowerShape
+from retrieval.reducers.clustering import Clusters, check_distance, distance_macs
 from retrieval.reducers.segments import Schedule, SegmentReducer
 
 
@@ -30,7 +31,7 @@ class ClusterReducer(SegmentReducer):
         cluster_embedding: add a learned embedding to each cluster's token, which starts from CLIP's positions.
 
     Raises:
-        ValueError: settings that contradict each other; when the tower is built, those that do not fit it.
+        UserError: settings that contradict each other; when the tower is built, those that do not fit it.
     """
 
     def __init__(
@@ -49,9 +50,9 @@ class ClusterReducer(SegmentReducer):
         super().__init__(frames, block, num_segments, num_clusters)
         check_distance(distance, p)
         if aggregate not in ("medoid", "mean"):
-            raise ValueError(f"reducer.aggregate={aggregate!r}: choose medoid or mean")
+            raise UserError(f"reducer.aggregate={aggregate!r}: choose medoid or mean")
         if max_iterations < 0:
-            raise ValueError(f"reducer.max_iterations={max_iterations}: cannot be negative")
+            raise UserError(f"reducer.max_iterations={max_iterations}: cannot be negative")
         self.distance, self.p, self.pre_norm = distance, p, pre_norm
         self.aggregate, self.max_iterations = aggregate, max_iterations
         self.embeds_clusters = cluster_embedding
@@ -83,7 +84,7 @@ class ClusterReducer(SegmentReducer):
         try:
             clusters = self.choose(F.normalize(seen, dim=-1) if self.pre_norm else seen, self.num_clusters[block])
         except ValueError as error:
-            raise ValueError(f"reducer {type(self).__name__} at block {block}: {error}") from error
+            raise UserError(f"reducer {type(self).__name__} at block {block}: {error}") from error
         points = patches.flatten(1, 2)
         tokens = _medoids(points, clusters) if self.aggregate == "medoid" else _means(points, clusters)
         if self.embeds_clusters:

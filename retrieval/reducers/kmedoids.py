@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from retrieval.clustering import Clusters, k_medoids
+from retrieval.reducers.clustering import Clusters, k_medoids
 from retrieval.reducers.clusters import ClusterReducer
 
 

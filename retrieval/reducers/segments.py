@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from retrieval.errors import UserError
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, follow, plan
 
 Schedule = int | Sequence[int]
@@ -23,11 +24,11 @@ def acting_blocks(block: Schedule) -> list[int]:
     """The blocks that act, ascending.
 
     Raises:
-        ValueError: no block, a negative one, or blocks out of order.
+        UserError: no block, a negative one, or blocks out of order.
     """
     blocks = [block] if isinstance(block, int) else list(block)
     if not blocks or blocks[0] < 0 or blocks != sorted(set(blocks)):
-        raise ValueError(f"reducer.block={block}: blocks are counted from 0 and must ascend")
+        raise UserError(f"reducer.block={block}: blocks are counted from 0 and must ascend")
     return blocks
 
 
@@ -35,14 +36,14 @@ def per_block(block: Schedule, knob: str, value: Schedule) -> dict[int, int]:
     """The value of a knob at each block that acts; a single number holds at all of them.
 
     Raises:
-        ValueError: another number of values than blocks, or a value below 1.
+        UserError: another number of values than blocks, or a value below 1.
     """
     blocks = acting_blocks(block)
     values = [value] * len(blocks) if isinstance(value, int) else list(value)
     if len(values) != len(blocks):
-        raise ValueError(f"reducer.{knob}={values} for reducer.block={blocks}: give one number, or one for each block")
+        raise UserError(f"reducer.{knob}={values} for reducer.block={blocks}: give one number, or one for each block")
     if min(values) < 1:
-        raise ValueError(f"reducer.{knob}={value}: must be at least 1")
+        raise UserError(f"reducer.{knob}={value}: must be at least 1")
     return dict(zip(blocks, values, strict=True))
 
 
@@ -50,10 +51,10 @@ def check_blocks(blocks: Sequence[int], tower: TowerShape) -> None:
     """Check that the tower has the blocks that act.
 
     Raises:
-        ValueError: it ends before.
+        UserError: it ends before.
     """
     if max(blocks) >= tower.blocks:
-        raise ValueError(f"reducer.block={list(blocks)}, but the video tower has blocks 0 to {tower.blocks - 1}")
+        raise UserError(f"reducer.block={list(blocks)}, but the video tower has blocks 0 to {tower.blocks - 1}")
 
 
 class SegmentReducer(Reducer):
@@ -67,7 +68,7 @@ class SegmentReducer(Reducer):
             frame has.
 
     Raises:
-        ValueError: settings that contradict each other; when the tower is built, those that do not fit it.
+        UserError: settings that contradict each other; when the tower is built, those that do not fit it.
     """
 
     frames: int
@@ -100,7 +101,7 @@ class SegmentReducer(Reducer):
         left = self.num_clusters.get(block, layout.patches)
         frames = layout.clips // segments
         if left > frames * layout.patches:
-            raise ValueError(
+            raise UserError(
                 f"reducer.num_clusters={left} at block {block}, but a segment has {frames} x {layout.patches} patches "
                 "there: lower reducer.num_clusters or reducer.num_segments"
             )
@@ -125,7 +126,7 @@ class SegmentReducer(Reducer):
 def _divided(clips: int, segments: int, block: int) -> int:
     """The number of segments, if the clips can be shared out evenly."""
     if clips % segments:
-        raise ValueError(
+        raise UserError(
             f"reducer.num_segments={segments} at block {block} does not divide the {clips} frames or segments there: "
             "change reducer.num_segments or data.frames"
         )

@@ -19,7 +19,7 @@ class SparseSampling(SegmentReducer):
         num_clusters: patches kept per segment: a number, or one for each block that reduces.
 
     Raises:
-        ValueError: settings that contradict each other; when the tower is built, those that do not fit it.
+        UserError: settings that contradict each other; when the tower is built, those that do not fit it.
     """
 
     def __init__(

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from retrieval.clustering import Clusters, distance_macs, spatio_temporal_window, spectral_clusters
+from retrieval.errors import UserError
 from retrieval.reducers.base import Layout, TowerShape
+from retrieval.reducers.clustering import Clusters, distance_macs, spatio_temporal_window, spectral_clusters
 from retrieval.reducers.clusters import ClusterReducer
 
 
@@ -25,7 +26,7 @@ class Spectral(ClusterReducer):
         clustering: the settings of `ClusterReducer`.
 
     Raises:
-        ValueError: settings that contradict each other; when the tower is built, those that do not fit it.
+        UserError: settings that contradict each other; when the tower is built, those that do not fit it.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Spectral(ClusterReducer):
 
     def build(self, tower: TowerShape, position_embedding: Float[Tensor, "patch dim"]) -> None:
         if self.window is not None and isqrt(tower.patches) ** 2 != tower.patches:
-            raise ValueError(f"reducer.window={self.window}, but the {tower.patches} patches of a frame are no square")
+            raise UserError(f"reducer.window={self.window}, but the {tower.patches} patches of a frame are no square")
         self.patches_of_a_frame = tower.patches
         super().build(tower, position_embedding)
 
@@ -54,13 +55,13 @@ class Spectral(ClusterReducer):
         if block not in self.num_segments:
             return reduced
         if self.window is not None and layout.patches != self.patches_of_a_frame:
-            raise ValueError(
+            raise UserError(
                 f"reducer.window={self.window} at block {block} needs the {self.patches_of_a_frame} patches of whole "
                 f"frames, but {layout.patches} are left: set reducer.window=null or let this reducer come first"
             )
         others = layout.clips // reduced.clips * layout.patches - 1
         if self.neighbours is not None and self.neighbours > others:
-            raise ValueError(
+            raise UserError(
                 f"reducer.neighbours={self.neighbours} at block {block}, but a patch has {others} others in its "
                 "segment: lower reducer.neighbours or reducer.num_segments"
             )
@@ -100,11 +101,11 @@ class Spectral(ClusterReducer):
 
 def _check_graph(sigma: float, graph: str, neighbours: int | None) -> None:
     if not sigma > 0:
-        raise ValueError(f"reducer.sigma={sigma}: must be above 0")
+        raise UserError(f"reducer.sigma={sigma}: must be above 0")
     if graph not in ("heat_kernel", "nearest_neighbours"):
-        raise ValueError(f"reducer.graph={graph!r}: choose heat_kernel or nearest_neighbours")
+        raise UserError(f"reducer.graph={graph!r}: choose heat_kernel or nearest_neighbours")
     if neighbours is not None and (graph == "heat_kernel" or neighbours < 1):
-        raise ValueError(
+        raise UserError(
             f"reducer.neighbours={neighbours} with reducer.graph={graph}: a number above 0, and only for "
             "graph=nearest_neighbours"
         )
@@ -112,9 +113,9 @@ def _check_graph(sigma: float, graph: str, neighbours: int | None) -> None:
 
 def _check_window(window: Sequence[int], blocks: list[int]) -> None:
     if len(window) != 3 or any(extent < 1 or extent % 2 == 0 for extent in window):
-        raise ValueError(f"reducer.window={list(window)}: three odd numbers, of frames, rows and columns")
+        raise UserError(f"reducer.window={list(window)}: three odd numbers, of frames, rows and columns")
     if len(blocks) > 1:
-        raise ValueError(
+        raise UserError(
             f"reducer.window={list(window)} with reducer.block={blocks}: after the first block that clusters, patches "
             "have no place in a frame; use one block or window=null"
         )

@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from retrieval.matching import matching_macs
+from retrieval.errors import UserError
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, plan
+from retrieval.reducers.matching import matching_macs
 from retrieval.reducers.tome import merge_patches, without_patches
 
 
@@ -33,7 +34,7 @@ class TempMe(Reducer):
         proportional_attention: add log(size) to the attention logits.
 
     Raises:
-        ValueError: settings that contradict each other; when the tower is built, those that do not fit it.
+        UserError: settings that contradict each other; when the tower is built, those that do not fit it.
     """
 
     frames: int
@@ -64,7 +65,7 @@ class TempMe(Reducer):
 
     def build(self, tower: TowerShape, position_embedding: Float[Tensor, "patch dim"]) -> None:
         if max(self.joins) >= tower.blocks:
-            raise ValueError(
+            raise UserError(
                 f"reducer.join_blocks={list(self.joins)}, but the video tower has blocks 0 to {tower.blocks - 1}"
             )
         layouts = plan(self, tower, self.frames)
@@ -152,14 +153,14 @@ def _join_source(source: Int[Tensor, "video patch"], layout: Layout, clips: int)
 
 def _check_joins(frames: int, blocks: list[int], clips: list[int]) -> None:
     if not blocks or len(blocks) != len(clips):
-        raise ValueError(
+        raise UserError(
             f"reducer.join_blocks={blocks} and reducer.join_clips={clips}: "
             "name one number of clips for each joining block"
         )
     if min(blocks) < 0 or any(later <= earlier for earlier, later in pairwise(blocks)):
-        raise ValueError(f"reducer.join_blocks={blocks}: the blocks must ascend, from 0 on")
+        raise UserError(f"reducer.join_blocks={blocks}: the blocks must ascend, from 0 on")
     if min(clips) < 1 or frames % prod(clips):
-        raise ValueError(
+        raise UserError(
             f"reducer.join_clips={clips} join {prod(clips)} frames into one clip, which does not divide "
             f"frames={frames}: change data.frames or reducer.join_clips"
         )
@@ -167,7 +168,7 @@ def _check_joins(frames: int, blocks: list[int], clips: list[int]) -> None:
 
 def _check_merges(image_merge: int, merge_ratio: float, intra_merge_ratio: float) -> None:
     if image_merge < 0:
-        raise ValueError(f"reducer.image_merge={image_merge}: the number of merges cannot be negative")
+        raise UserError(f"reducer.image_merge={image_merge}: the number of merges cannot be negative")
     for knob, ratio in (("merge_ratio", merge_ratio), ("intra_merge_ratio", intra_merge_ratio)):
         if not 0 <= ratio <= 1:
-            raise ValueError(f"reducer.{knob}={ratio}: a share of the tokens, between 0 and 1")
+            raise UserError(f"reducer.{knob}={ratio}: a share of the tokens, between 0 and 1")

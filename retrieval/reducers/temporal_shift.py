@@ -16,7 +16,7 @@ class TemporalShift(Reducer):
         block: block, or ascending blocks, counted from 0, that shift.
 
     Raises:
-        ValueError: blocks out of order; when the tower is built, those that it lacks.
+        UserError: blocks out of order; when the tower is built, those that it lacks.
     """
 
     def __init__(self, block: Schedule = 6) -> None:

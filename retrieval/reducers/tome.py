@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from retrieval.matching import bipartite_match, destinations, matching_macs, merge
+from retrieval.errors import UserError
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, follow, plan
+from retrieval.reducers.matching import bipartite_match, destinations, matching_macs, merge
 
 
 def merge_patches(tokens: Tokens, metric: Float[Tensor, "clip token key"], merges: int) -> Tokens:
@@ -28,10 +29,10 @@ def without_patches(layout: Layout, merges: int, block: int, knob: str) -> Layou
     """The layout after `merges` merges in every clip.
 
     Raises:
-        ValueError: the clips have too few patches for that many pairs.
+        UserError: the clips have too few patches for that many pairs.
     """
     if merges > layout.patches // 2:
-        raise ValueError(
+        raise UserError(
             f"{knob}={merges} merges in block {block}, but {layout.patches} patches are left there and at most "
             f"{layout.patches // 2} pairs can merge: lower {knob}"
         )
@@ -46,13 +47,13 @@ class ToMe(Reducer):
         proportional_attention: add log(size) to the attention logits (eq. 1).
 
     Raises:
-        ValueError: a negative number of merges; when the tower is built, more merges than it has tokens.
+        UserError: a negative number of merges; when the tower is built, more merges than it has tokens.
     """
 
     def __init__(self, image_merge: int = 1, proportional_attention: bool = True) -> None:
         super().__init__()
         if image_merge < 0:
-            raise ValueError(f"reducer.image_merge={image_merge}: the number of merges cannot be negative")
+            raise UserError(f"reducer.image_merge={image_merge}: the number of merges cannot be negative")
         self.image_merge = image_merge
         self.proportional_attention = proportional_attention
 

@@ -8,6 +8,8 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import Override
 
+from retrieval.errors import UserError
+
 Parse = Callable[[list[str]], list[Override]]
 """From override strings to what Hydra understands of them."""
 
@@ -35,7 +37,7 @@ def points(
         parse: Hydra's.
 
     Raises:
-        ValueError: two jobs of one name.
+        UserError: two jobs of one name.
     """
     given = {override.get_key_element(): str(override.input_line) for override in parse(list(arguments))}
     swept = {*params, *(key for grid in grids for key in grid)}
@@ -50,7 +52,7 @@ def points(
     names = [_name(overrides, swept) for overrides in found]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        raise ValueError(f"sweep: several jobs would share the folder {', '.join(sorted(twice))}: tell them apart")
+        raise UserError(f"sweep: several jobs would share the folder {', '.join(sorted(twice))}: tell them apart")
     return [Point(name, overrides) for name, overrides in zip(names, found, strict=True)]
 
 

@@ -6,11 +6,11 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from retrieval.backbone import CLIP, load_model
-from retrieval.backbone.loading import WEIGHT_FILES
-from retrieval.building import build_datamodule, plain
 from retrieval.data import RetrievalDataModule
+from retrieval.model import CLIP, load_model
+from retrieval.model.loading import WEIGHT_FILES
 from retrieval.reducers import plan
+from retrieval.training.building import build_datamodule, plain
 
 
 def outline(config: DictConfig, device: str = "meta") -> CLIP:

@@ -10,9 +10,10 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from retrieval.errors import one_line
-from retrieval.results import save_config
-from retrieval.runs import LAST_CHECKPOINT
+from retrieval.errors import UserError
+from retrieval.jobs.errors import one_line
+from retrieval.jobs.results import save_config
+from retrieval.jobs.runs import LAST_CHECKPOINT
 
 CONFIG, VALUE, ERROR = "config.yaml", "value.json", "error.txt"
 NOT_COMPARED = ("ckpt_path", "output")
@@ -42,14 +43,12 @@ def run_once(task: Callable[[DictConfig], Any], config: DictConfig) -> Any:
 
     Raises:
         RuntimeError: whatever the job raised, as one line that any process can send to any other.
-        ValueError: another job has used the folder.
+        UserError: another job has used the folder.
     """
     folder = Path(config.run_dir)
     changed = differences(folder, config)
     if changed and has_results(folder):
-        raise ValueError(
-            f"{folder} holds a job with another config ({changed[0]}): delete it, or choose another folder"
-        )
+        raise UserError(f"{folder} holds a job with another config ({changed[0]}): delete it, or choose another folder")
     if state(folder) is State.FINISHED:
         return json.loads((folder / VALUE).read_text())
     save_config(config)

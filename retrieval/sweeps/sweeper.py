@@ -17,9 +17,10 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from retrieval.errors import REFUSALS, one_line
-from retrieval.results import save_config
-from retrieval.runs import LAST_CHECKPOINT
+from retrieval.errors import UserError
+from retrieval.jobs.errors import REFUSALS, one_line
+from retrieval.jobs.results import save_config
+from retrieval.jobs.runs import LAST_CHECKPOINT
 from retrieval.sweeps.grids import Point, folder_name, points
 from retrieval.sweeps.outline import check_job
 from retrieval.sweeps.states import ERROR, State, differences, has_results, state
@@ -86,7 +87,7 @@ class JobSweeper(Sweeper):
         """All jobs of the sweep.
 
         Raises:
-            ValueError: naming every one that cannot be composed, and why.
+            UserError: naming every one that cannot be composed, and why.
         """
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         jobs, refused = [], {}
@@ -138,7 +139,7 @@ def _check(jobs: Sequence[Job]) -> None:
     """Look at every job before any runs, then write generated data once, which jobs side by side would all write.
 
     Raises:
-        ValueError: naming every one that cannot work or would overwrite another, and why.
+        UserError: naming every one that cannot work or would overwrite another, and why.
     """
     refused, data = {}, []
     for job in jobs:
@@ -160,7 +161,7 @@ def _refuse(refused: dict[Point, str]) -> None:
     if refused:
         for point, reason in refused.items():
             print(f"{' '.join(point.overrides)}: {reason}", file=sys.stderr)
-        raise ValueError(
+        raise UserError(
             f"{len(refused)} jobs of the sweep cannot run, so none was started; change their knobs, or where another "
             "config is in the way give this sweep a folder of its own: hydra.sweep.dir=…"
         )

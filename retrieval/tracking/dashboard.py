@@ -6,6 +6,7 @@ from wandb_workspaces.reports.v2 import H2, P, PanelGrid, Report, Runset, TableO
 from wandb_workspaces.reports.v2.interface import BlockTypes
 from wandb_workspaces.workspaces import RunsetSettings, Section, Workspace
 
+from retrieval.errors import UserError
 from retrieval.tracking.panels import sections
 
 NOTES = {
@@ -19,11 +20,11 @@ NOTES = {
 
 
 def check_runs(entity: str, project: str, sweep: str | None) -> None:
-    """Raise ValueError unless the server has the project, and runs to show in it."""
+    """Raise UserError unless the server has the project, and runs to show in it."""
     path = f"{entity}/{project}"
     runs = wandb.Api().runs(path, filters={"group": sweep} if sweep else None, per_page=1)
     if len(runs) == 0:
-        raise ValueError(f"--sweep {sweep}: no run of {path} has this group" if sweep else f"{path}: no runs to show")
+        raise UserError(f"--sweep {sweep}: no run of {path} has this group" if sweep else f"{path}: no runs to show")
 
 
 def build_workspace(entity: str, project: str, sweep: str | None) -> Workspace:

@@ -49,7 +49,7 @@ def test_a_split_with_no_readable_video_ends(broken, tmp_path):
 
 def test_missing_files_are_named_before_the_first_batch(broken, tmp_path):
     (tmp_path / "3.mp4").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 video files of the split 'test' are missing, the first: .*3\.mp4"):
+    with pytest.raises(ValueError, match=r"1 video files of the split 'test' are missing, the first: .*3\.mp4"):
         broken(on_error="raise").setup("test")
     broken().setup("test")
 

@@ -107,7 +107,7 @@ def test_a_table_in_another_encoding_is_said(tmp_path):
 
 def test_missing_files_are_named(folder, tmp_path):
     folder("video,caption\na.mp4,one\n")
-    with pytest.raises(FileNotFoundError, match=r"other\.csv: no such file; tables there: captions\.csv"):
+    with pytest.raises(ValueError, match=r"other\.csv: no such file; tables there: captions\.csv"):
         Folder(tmp_path, "other.csv").records("test")
-    with pytest.raises(FileNotFoundError, match=r"data\.root=.*nowhere: no such folder"):
+    with pytest.raises(ValueError, match=r"data\.root=.*nowhere: no such folder"):
         Folder(tmp_path / "nowhere", "captions.csv").records("test")

@@ -120,5 +120,5 @@ def test_a_folder_without_a_validation_split_holds_out_training_videos(broken):
 
 def test_a_missing_folder_names_its_knob(tmp_path):
     datamodule = configured(tmp_path, "data=folder", f"data.root={tmp_path}/nowhere")
-    with pytest.raises(FileNotFoundError, match=r"^data\.root=.*nowhere: no such folder"):
+    with pytest.raises(ValueError, match=r"^data\.root=.*nowhere: no such folder"):
         datamodule.setup("test")

@@ -22,9 +22,9 @@ from retrieval.data.corpora.base import Record
 from retrieval.data.corpora.moving_shapes import encode
 from retrieval.data.dataset import ClipReader
 from retrieval.data.decoding import VideoError, decode
-from retrieval.data.preparation import grid, prepare
 from retrieval.data.sampling import even_frames, segment_frames
-from retrieval.data.store import FrameStore, environment, nearest
+from retrieval.data.store.frames import FrameStore, environment, nearest
+from retrieval.data.store.preparation import grid, prepare
 from retrieval.data.transforms import resize_and_crop
 from tests.data.conftest import KNOBS, tokenizer
 
@@ -111,7 +111,7 @@ def test_other_settings_are_refused_with_both(videos, store):
         prepare(videos, store(quality=90, rate=None), even_frames, 5, 0)
     with pytest.raises(ValueError, match=message):
         store(quality=90, rate=None).verify()
-    with pytest.raises(FileNotFoundError, match="no stored frames there; run python -m"):
+    with pytest.raises(ValueError, match="no stored frames there; run python -m"):
         FrameStore("nowhere", "nowhere", None, 95, None).verify()
 
 
@@ -176,9 +176,7 @@ def test_a_run_reads_from_the_store_what_it_reads_from_the_videos(videos, store)
     encode(root / "videos" / "7.mp4", np.zeros((4, 32, 32, 3), np.uint8), fps=8)
     with (root / "captions.csv").open("a") as file:
         file.write("videos/7.mp4,a dog\n")
-    with pytest.raises(
-        FileNotFoundError, match=r"lacks 1 videos of the split 'test', the first: \S+7\.mp4; run python"
-    ):
+    with pytest.raises(ValueError, match=r"lacks 1 videos of the split 'test', the first: \S+7\.mp4; run python"):
         batch(frames_from="store")
 
 
@@ -224,7 +222,7 @@ def limited(records, kept, failure: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     try:
         prepare(records, kept, even_frames, 5, 0)
-    except OSError as error:
+    except ValueError as error:
         os.write(int(failure.read_text()), str(error).encode())
 
 

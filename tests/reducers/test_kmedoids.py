@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from retrieval.clustering import k_medoids
 from retrieval.reducers import KMedoids, Spectral, Tokens, TowerShape
+from retrieval.reducers.clustering import k_medoids
 
 TOWER = TowerShape(blocks=12, width=16, patches=9)
 POSITIONS = torch.randn(9, 16)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from retrieval.clustering import spatio_temporal_window, spectral_clusters
 from retrieval.reducers import Spectral, Tokens, TowerShape
+from retrieval.reducers.clustering import spatio_temporal_window, spectral_clusters
 
 TOWER = TowerShape(blocks=12, width=16, patches=9)
 X = torch.randn(4, 10, 16)

@@ -7,7 +7,8 @@ no sentences and are left out by everyone.
 
 from collections.abc import Mapping, Sequence
 
-from retrieval.data.corpora.benchmark import Benchmark, paragraph, read_json
+from retrieval.data.corpora.published import Benchmark, paragraph, read_json
+from retrieval.errors import UserError
 
 TABLES = {"train": "train.json", "test": "val_1.json"}
 PREFIX = "v_"
@@ -38,4 +39,4 @@ class ActivityNet(Benchmark):
                 for video_id, entry in table.items()
             }
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is no dict from video ids to 'sentences': {error!r}") from error
+            raise UserError(f"{path} is no dict from video ids to 'sentences': {error!r}") from error

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from retrieval.errors import UserError
+
 SPLITS = ("train", "val", "test")
 
 
@@ -46,22 +48,22 @@ class Corpus(ABC):
         """The records of `split` (train, val or test), always in the same order.
 
         Raises:
-            ValueError: a split that is unknown or has no videos.
-            FileNotFoundError: annotations that are not there.
+            UserError: a split that is unknown or has no videos.
+            UserError: annotations that are not there.
         """
 
 
 def check_split(split: str) -> None:
-    """Raise ValueError unless `split` is train, val or test."""
+    """Raise UserError unless `split` is train, val or test."""
     if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
+        raise UserError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
 
 
 def check_files(records: Sequence[Record], split: str) -> None:
-    """Raise FileNotFoundError where videos of `split` are no files, naming the first."""
+    """Raise UserError where videos of `split` are no files, naming the first."""
     missing = sorted({str(record.path) for record in records if not record.path.is_file()})
     if missing:
-        raise FileNotFoundError(
+        raise UserError(
             f"{len(missing)} video files of the split {split!r} are missing, the first: {missing[0]}; "
             "check data.root, or leave them out with data.on_error=skip"
         )

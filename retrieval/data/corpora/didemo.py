@@ -6,7 +6,8 @@ names end in the container they were uploaded in (`….mov`), whatever the files
 
 from collections.abc import Mapping, Sequence
 
-from retrieval.data.corpora.benchmark import Benchmark, bare_name, paragraph, read_json
+from retrieval.data.corpora.published import Benchmark, bare_name, paragraph, read_json
+from retrieval.errors import UserError
 
 
 class DiDeMo(Benchmark):
@@ -19,5 +20,5 @@ class DiDeMo(Benchmark):
             for entry in read_json(path):
                 descriptions.setdefault(bare_name(entry["video"]), []).append(entry["description"])
         except (KeyError, TypeError) as error:
-            raise ValueError(f"{path} is no list of entries with 'video' and 'description': {error!r}") from error
+            raise UserError(f"{path} is no list of entries with 'video' and 'description': {error!r}") from error
         return {video_id: [paragraph(texts)] for video_id, texts in descriptions.items()}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.data.corpora.base import SPLITS, Corpus, Record, check_split
+from retrieval.errors import UserError
 
 Row = dict[str, Any]
 _REQUIRED = ("video", "caption")
@@ -39,14 +40,14 @@ class Folder(Corpus):
     @cached_property
     def _rows(self) -> list[Row]:
         if not self.root.is_dir():
-            raise FileNotFoundError(f"data.root={self.root}: no such folder; give the folder of the videos")
+            raise UserError(f"data.root={self.root}: no such folder; give the folder of the videos")
         return read_rows(self.captions)
 
     def records(self, split: str) -> list[Record]:
         check_split(split)
         rows = [row for row in self._rows if _split(row) == split]
         if not rows:
-            raise ValueError(
+            raise UserError(
                 f"{self.captions} has no rows for the split {split!r}: add a column 'split' with train, val or test "
                 "(rows without it belong to test)"
             )
@@ -66,21 +67,21 @@ def read_rows(path: Path) -> list[Row]:
     """The checked rows of a table of captions, with `start` and `end` as seconds or None.
 
     Raises:
-        FileNotFoundError: no such file; the message lists the tables that lie beside it.
-        ValueError: an unknown ending, an empty table, a missing column, an empty or impossible value.
+        UserError: no such file; the message lists the tables that lie beside it.
+        UserError: an unknown ending, an empty table, a missing column, an empty or impossible value.
     """
     if not path.is_file():
         beside = sorted(file.name for ending in ("*.csv", "*.jsonl") for file in path.parent.glob(ending))
-        raise FileNotFoundError(f"data.captions={path}: no such file; tables there: {', '.join(beside) or 'none'}")
+        raise UserError(f"data.captions={path}: no such file; tables there: {', '.join(beside) or 'none'}")
     readers = {".csv": _read_csv, ".jsonl": _read_json_lines}
     if path.suffix not in readers:
-        raise ValueError(f"data.captions={path}: unknown ending {path.suffix!r}; choose one of {', '.join(readers)}")
+        raise UserError(f"data.captions={path}: unknown ending {path.suffix!r}; choose one of {', '.join(readers)}")
     try:
         rows = [_check_row(row, f"{path}, row {number}") for number, row in enumerate(readers[path.suffix](path), 1)]
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no UTF-8 text: {error}") from error
+        raise UserError(f"{path} is no UTF-8 text: {error}") from error
     if not rows:
-        raise ValueError(f"data.captions={path} is empty: it needs a row of {', '.join(_REQUIRED)} per caption")
+        raise UserError(f"data.captions={path} is empty: it needs a row of {', '.join(_REQUIRED)} per caption")
     return rows
 
 
@@ -97,28 +98,28 @@ def _read_json_lines(path: Path) -> Iterator[Row]:
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise ValueError(f"{path}, line {number} is no JSON: {error}") from error
+                raise UserError(f"{path}, line {number} is no JSON: {error}") from error
             if not isinstance(row, dict):
-                raise ValueError(f"{path}, line {number} is no JSON object: {line.strip()[:80]}")
+                raise UserError(f"{path}, line {number} is no JSON object: {line.strip()[:80]}")
             yield row
 
 
 def _check_row(row: dict[Any, Any], where: str) -> Row:
     if None in row:  # what csv calls the cells beyond the last column
-        raise ValueError(f"{where} has more cells than columns: put captions with commas in quotes")
+        raise UserError(f"{where} has more cells than columns: put captions with commas in quotes")
     for column in _REQUIRED:
         if column not in row:
-            raise ValueError(f"{where}: no column {column!r}; found: {', '.join(map(str, row)) or 'none'}")
+            raise UserError(f"{where}: no column {column!r}; found: {', '.join(map(str, row)) or 'none'}")
         if not isinstance(row[column], str) or not row[column].strip():
-            raise ValueError(f"{where}: {column} is {row[column]!r}, not a text")
+            raise UserError(f"{where}: {column} is {row[column]!r}, not a text")
     if row.get("split"):
         try:
             check_split(row["split"])
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
+            raise UserError(f"{where}: {error}") from error
     start, end = _seconds(row, "start", where), _seconds(row, "end", where)
     if end is not None and end <= (start or 0.0):
-        raise ValueError(f"{where}: end={end} s is not after start={start or 0.0} s")
+        raise UserError(f"{where}: end={end} s is not after start={start or 0.0} s")
     return row | {"start": start, "end": end}
 
 
@@ -135,7 +136,7 @@ def _seconds(row: Row, column: str, where: str) -> float | None:
     except (TypeError, ValueError):
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise ValueError(f"{where}: {column} is {value!r}, not a time in seconds")
+        raise UserError(f"{where}: {column} is {value!r}, not a time in seconds")
     return seconds
 
 

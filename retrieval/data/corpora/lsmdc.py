@@ -6,7 +6,8 @@ The tables have no header and six tab-separated columns: clip id, four times, se
 
 from collections.abc import Mapping, Sequence
 
-from retrieval.data.corpora.benchmark import Benchmark, read_text
+from retrieval.data.corpora.published import Benchmark, read_text
+from retrieval.errors import UserError
 
 TABLES = {
     "train": "LSMDC16_annos_training.csv",
@@ -27,7 +28,7 @@ class LSMDC(Benchmark):
                 continue
             cells = line.split("\t")
             if len(cells) != COLUMNS or not cells[-1].strip():
-                raise ValueError(
+                raise UserError(
                     f"{path}, line {number}: {len(cells)} tab-separated cells, not {COLUMNS} with a sentence"
                 )
             captions.setdefault(cells[0], []).append(cells[-1].strip())

@@ -27,6 +27,7 @@ from retrieval.data import scenes
 from retrieval.data.corpora.base import SPLITS, Corpus, Record
 from retrieval.data.corpora.folder import Folder
 from retrieval.data.scenes import Scene
+from retrieval.errors import UserError
 
 _FORMAT = 2  # part of the folder's name: raise it whenever the same knobs give other videos
 _WRITERS = 2
@@ -57,7 +58,7 @@ class MovingShapes(Corpus):
         captions: captions per video, at most as many as there are wordings.
 
     Raises:
-        ValueError: a knob out of its range.
+        UserError: a knob out of its range.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class MovingShapes(Corpus):
         try:
             partial.mkdir(parents=True)
         except OSError as error:
-            raise OSError(f"data.root={self.root}: cannot write the corpus there: {error}") from error
+            raise UserError(f"data.root={self.root}: cannot write the corpus there: {error}") from error
         try:
             self._write(partial)
             partial.rename(self.folder)
@@ -115,7 +116,7 @@ class MovingShapes(Corpus):
 
     def records(self, split: str) -> list[Record]:
         if not self.folder.is_dir():
-            raise FileNotFoundError(f"data.root={self.root}: {self.folder.name} is missing; prepare() writes it")
+            raise UserError(f"data.root={self.root}: {self.folder.name} is missing; prepare() writes it")
         return Folder(self.folder, "captions.csv").records(split)
 
     def plan(self) -> Iterator[Video]:
@@ -173,4 +174,4 @@ def _draw_new(random: np.random.Generator, seen: set[Scene]) -> Scene:
 
 def _check(holds: bool, knob: str, value: object, limit: str) -> None:
     if not holds:
-        raise ValueError(f"data.corpus: {knob} = {value}, must be {limit}")
+        raise UserError(f"data.corpus: {knob} = {value}, must be {limit}")

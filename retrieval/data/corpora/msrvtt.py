@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from retrieval.data.corpora.benchmark import Benchmark, read_json, read_text
+from retrieval.data.corpora.published import Benchmark, read_json, read_text
+from retrieval.errors import UserError
 
 PARTITIONS = ("9k", "7k", "full")
 TEST = "MSRVTT_JSFUSION_test.csv"
@@ -31,7 +32,7 @@ class MSRVTT(Benchmark):
     def __init__(self, root: str | Path, videos: str | Path = ".", partition: str = "9k") -> None:
         super().__init__(root, videos)
         if partition not in PARTITIONS:
-            raise ValueError(f"data.corpus.partition={partition!r}: choose one of {', '.join(PARTITIONS)}")
+            raise UserError(f"data.corpus.partition={partition!r}: choose one of {', '.join(PARTITIONS)}")
         self.partition = partition
         if partition != "full":
             self.splits = ("train", "test")
@@ -43,11 +44,11 @@ class MSRVTT(Benchmark):
         try:
             official, sentences = _read(read_json(path))
         except (KeyError, TypeError) as error:
-            raise ValueError(f"{path} has no 'videos' and 'sentences' as MSR-VTT's: {error!r}") from error
+            raise UserError(f"{path} has no 'videos' and 'sentences' as MSR-VTT's: {error!r}") from error
         wanted = official[OFFICIAL[split]] if self.partition == "full" else self._training_ids()
         without = [video_id for video_id in wanted if video_id not in sentences]
         if without:
-            raise ValueError(
+            raise UserError(
                 f"{path} has no captions of {len(without)} of {len(wanted)} videos of the split {split!r}, the first: "
                 f"{without[0]}"
             )
@@ -61,7 +62,7 @@ class MSRVTT(Benchmark):
         rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
         for column in columns:
             if not rows or rows[0].get(column) is None:
-                raise ValueError(f"{path}: no column {column!r}; found: {', '.join(rows[0]) if rows else 'no rows'}")
+                raise UserError(f"{path}: no column {column!r}; found: {', '.join(rows[0]) if rows else 'no rows'}")
         return rows
 
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from retrieval.data.corpora.benchmark import Benchmark, read_text
+from retrieval.data.corpora.published import Benchmark, read_text
+from retrieval.errors import UserError
 
 CAPTIONS = "raw-captions.pkl"
 
@@ -24,7 +25,7 @@ class MSVD(Benchmark):
         captions = read_captions(path)
         without = [video_id for video_id in wanted if not captions.get(video_id)]
         if without:
-            raise ValueError(
+            raise UserError(
                 f"{path} has no captions of {len(without)} of {len(wanted)} videos of the split {split!r}, the first: "
                 f"{without[0]}"
             )
@@ -35,17 +36,17 @@ def read_captions(path: Path) -> dict[str, list[str]]:
     """The captions of each video; nothing in the file is executed.
 
     Raises:
-        ValueError: a file that asks for more than plain values, is damaged, or is no dict of lists of word lists.
+        UserError: a file that asks for more than plain values, is damaged, or is no dict of lists of word lists.
     """
     try:
         with path.open("rb") as file:
             content = _PlainUnpickler(file, encoding="utf-8").load()
     except Exception as error:  # a damaged pickle raises nearly anything
-        raise ValueError(f"{path}: {error or type(error).__name__}") from error
+        raise UserError(f"{path}: {error or type(error).__name__}") from error
     try:
         return {str(video_id): [_text(words) for words in captions] for video_id, captions in content.items()}
     except (AttributeError, TypeError) as error:
-        raise ValueError(f"{path} is no dict from video ids to captions as lists of words: {error}") from error
+        raise UserError(f"{path} is no dict from video ids to captions as lists of words: {error}") from error
 
 
 class _PlainUnpickler(pickle.Unpickler):

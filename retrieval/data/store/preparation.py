@@ -1,0 +1,203 @@
+"""Checks every video of a corpus and stores its frames, over as many processes as wanted; may be killed at any moment.
+
+Workers decode and encode, one process writes, a video a transaction: a kill leaves a whole store that lacks the videos
+in flight, at most two a worker. What is stored is never decoded again unless its file has changed.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import lmdb
+from rich.progress import track
+from torch.utils.data import DataLoader, Dataset
+
+from retrieval.data.corpora.base import Record
+from retrieval.data.decoding import VideoError, decode
+from retrieval.data.sampling import ClipError, Sampler
+from retrieval.data.store.frames import (
+    MAP_SIZE,
+    Entry,
+    FrameStore,
+    encode_jpeg,
+    environment,
+    frame_key,
+    get_entry,
+    put_entry,
+    signature,
+)
+from retrieval.errors import UserError
+
+CHUNK = 128  # frames decoded at a time
+SHORTFALL = 0.1  # share of its claimed length that a video may lack
+
+Encoded = tuple[Path, Entry, list[bytes]]
+
+
+@dataclass
+class Report:
+    """What was found: how many videos are stored, how many of them by this run, and messages by kind.
+
+    Attributes:
+        stored: videos with all their frames in the store.
+        decoded: videos that this run decoded.
+        missing: no such file.
+        unreadable: nothing is stored of them.
+        short: end before their container or their annotation says; what there is, is stored.
+        incomplete: lack frames in the store; empty unless the store was tampered with.
+    """
+
+    stored: int = 0
+    decoded: int = 0
+    missing: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    short: list[str] = field(default_factory=list)
+    incomplete: list[str] = field(default_factory=list)
+
+
+class VideoEncoder(Dataset[Encoded]):
+    """Videos, each given by its records, to their entries and JPEGs."""
+
+    def __init__(self, videos: Sequence[Sequence[Record]], store: FrameStore, sampler: Sampler, frames: int) -> None:
+        self.videos, self.store, self.sampler, self.frames = videos, store, sampler, frames
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, index: int) -> Encoded:
+        records = self.videos[index]
+        path = records[0].path
+        size, time = signature(path)
+        try:
+            total, fps, kept = self._choose(records)
+            frames = self._encode(path, kept)
+        except VideoError as error:
+            return path, Entry(size, time, error=str(error)), []
+        return path, Entry(size, time, total, fps, claimed_seconds(path), kept), frames
+
+    def _choose(self, records: Sequence[Record]) -> tuple[int, float, list[int]]:
+        """The video's frames, its frames a second, and which of them to store."""
+        length: list[tuple[int, float]] = []
+
+        def choose(total: int, fps: float) -> list[int]:
+            length.append((total, fps))
+            kept = set(grid(total, fps, self.store.rate))
+            for record in records:
+                with suppress(ClipError):  # a part that lies beyond the end, which reading it will tell
+                    kept.update(self.sampler(total, fps, self.frames, record.start, record.end))
+            chosen.extend(sorted(kept))
+            return chosen[:1]
+
+        chosen: list[int] = []
+        decode(records[0].path, choose, self.store.short_side)
+        return *length[0], chosen
+
+    def _encode(self, path: Path, kept: Sequence[int]) -> list[bytes]:
+        jpegs: list[bytes] = []
+        for start in range(0, len(kept), CHUNK):
+            part = kept[start : start + CHUNK]
+            frames = decode(path, lambda total, fps, part=part: part, self.store.short_side)  # type: ignore[misc]
+            jpegs += [encode_jpeg(frame, self.store.quality) for frame in frames]
+        return jpegs
+
+
+def grid(total: int, fps: float, rate: float | None) -> list[int]:
+    """Frames at `rate` a second, from the first on; None: all."""
+    if rate is None or rate >= fps:
+        return list(range(total))
+    return [index for number in range(total) if (index := round(number * fps / rate)) < total]
+
+
+def claimed_seconds(path: Path) -> float:
+    """How long the container says that its video lasts; 0 where it says nothing."""
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.best("video")
+            if stream is not None and stream.duration and stream.time_base:
+                return float(stream.duration * stream.time_base)
+            return (container.duration or 0) / av.time_base
+    except (av.FFmpegError, OSError):
+        return 0.0
+
+
+def prepare(records: Iterable[Record], store: FrameStore, sampler: Sampler, frames: int, num_workers: int) -> Report:
+    """Store the frames of all videos of `records`, and check what is stored.
+
+    Args:
+        records: of all splits.
+        store: where to; made where it is missing.
+        sampler: what it picks in evaluation is stored besides the frames at the store's own rate.
+        frames: how many it picks.
+        num_workers: processes that decode; 0: this one.
+
+    Raises:
+        UserError: a store that was written with other settings.
+        UserError: the disk is full; what was stored before is kept and can be read.
+    """
+    store.create()
+    environment.cache_clear()  # LMDB opens a file only once in a process
+    videos: dict[Path, list[Record]] = {}
+    for record in records:
+        videos.setdefault(record.path, []).append(record)
+    present = {path: parts for path, parts in videos.items() if path.is_file()}
+    todo = _todo(present, store)
+    loader = DataLoader(
+        VideoEncoder(todo, store, sampler, frames), batch_size=None, num_workers=num_workers, in_order=False
+    )
+    encoded = iter(loader)  # starts the workers before the store is open: LMDB's handles do not survive a fork
+    with _database(store) as database:
+        for done, (path, entry, jpegs) in enumerate(track(encoded, "Storing frames", total=len(todo))):
+            _write(database, store, path, entry, jpegs, done)
+        report = _checked(database, store, present)
+    report.decoded = len(todo)
+    report.missing = [f"{path}: no such file" for path in videos if path not in present]
+    return report
+
+
+def _database(store: FrameStore) -> lmdb.Environment:
+    return lmdb.open(str(store.folder), map_size=MAP_SIZE)
+
+
+def _todo(present: dict[Path, list[Record]], store: FrameStore) -> list[list[Record]]:
+    """The videos that are not stored, or have changed since."""
+    with _database(store) as database, database.begin() as transaction:
+        entries = {path: get_entry(transaction, store.name(path)) for path in present}
+    return [present[path] for path, entry in entries.items() if entry is None or not entry.is_of(path)]
+
+
+def _write(
+    database: lmdb.Environment, store: FrameStore, path: Path, entry: Entry, jpegs: Sequence[bytes], done: int
+) -> None:
+    try:
+        with database.begin(write=True) as transaction:
+            put_entry(transaction, store.name(path), entry, jpegs)
+    except lmdb.Error as error:
+        raise UserError(
+            f"data.store.folder={store.folder}: cannot write, is the disk full? ({error}); the {done} videos that this "
+            "run has stored can be read, and the same command goes on once there is room"
+        ) from error
+
+
+def _checked(database: lmdb.Environment, store: FrameStore, present: dict[Path, list[Record]]) -> Report:
+    """Go through all that is stored."""
+    report = Report()
+    with database.begin(buffers=True) as transaction:
+        for path, records in present.items():
+            name = store.name(path)
+            entry = get_entry(transaction, name)
+            if entry is None or entry.error is not None:
+                report.unreadable.append(str(entry.error if entry else path))
+            elif any(transaction.get(frame_key(name, index / entry.fps)) is None for index in entry.stored):
+                report.incomplete.append(f"{path}: frames are missing in {store.folder}; delete the store")
+            else:
+                report.stored += 1
+                report.short += _shortfall(path, entry, records)
+    return report
+
+
+def _shortfall(path: Path, entry: Entry, records: Sequence[Record]) -> list[str]:
+    claimed = max(entry.claimed, *(record.end or record.duration or 0.0 for record in records))
+    seconds = entry.total / entry.fps
+    return [f"{path}: {seconds:.2f} s, not {claimed:.2f} s"] if seconds < (1 - SHORTFALL) * claimed else []

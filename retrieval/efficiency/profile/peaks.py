@@ -1,0 +1,96 @@
+"""Peak memory of encoding a batch of videos and of one training step, with all that the model holds."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from open_clip.loss import ClipLoss
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from retrieval.efficiency import in_clean_memory, peak_memory
+from retrieval.efficiency.profile.candidates import with_reducer
+from retrieval.efficiency.profile.settings import PRECISIONS, Case
+from retrieval.efficiency.profile.speed import random_videos
+from retrieval.model import CLIP, load_model
+from retrieval.model.tuning import merge_lora
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a model is built from, as plain values that another process can be sent.
+
+    Attributes:
+        source: for `load_model`.
+        reducer: its config, `_target_` and knobs; so `tuning` and `optimizer`.
+        frames: frames per video.
+        words: token ids per caption.
+        device: `cpu` or `cuda`.
+    """
+
+    source: str
+    reducer: dict[str, Any]
+    tuning: dict[str, Any] | None
+    optimizer: dict[str, Any] | None
+    frames: int
+    words: int
+    device: str
+
+
+def peak_of(stage: str, build: Build, case: Case) -> int:
+    """Bytes at the peak of `inference` (weights and frames cast) or of a `training` step (autocast, its optimizer's
+    state included): the weights, and all that the step needs on top.
+    """
+    return in_clean_memory(build.device, {"inference": _inference, "training": _training}[stage], build, case)
+
+
+def _inference(build: Build, case: Case) -> int:
+    model = load_model(build.source)
+    merge_lora(model)
+    model = with_reducer(model, build.reducer).to(build.device, PRECISIONS[case.precision])
+    if case.compiled:
+        model.visual.compile(dynamic=False)
+    videos = random_videos(model, case.batch_size, build.frames).to(PRECISIONS[case.precision])
+    with torch.inference_mode():
+        model.encode_video(videos[: _warm_up(case)])
+        before = peak_memory(build.device, reset=True)
+        model.encode_video(videos)
+    return _held(model) + peak_memory(build.device) - before
+
+
+def _training(build: Build, case: Case) -> int:
+    model = with_reducer(load_model(build.source), build.reducer).train()
+    instantiate(build.tuning)(model)
+    model.to(build.device)
+    optimizer, _ = instantiate(build.optimizer, _convert_="all")(model, 1)
+    if case.compiled:
+        model.visual.compile(dynamic=False)
+        model.text.compile(dynamic=False)
+    videos = random_videos(model, case.batch_size, build.frames)
+    captions = torch.ones(case.batch_size, build.words, dtype=torch.long, device=build.device)
+    _step(model, optimizer, videos[: _warm_up(case)], captions[: _warm_up(case)], case.precision)
+    optimizer.zero_grad()
+    optimizer.state.clear()  # so that making it counts, as in the first step
+    before = peak_memory(build.device, reset=True)
+    _step(model, optimizer, videos, captions, case.precision)
+    return _held(model) + peak_memory(build.device) - before
+
+
+def _step(model: CLIP, optimizer: Optimizer, videos: torch.Tensor, captions: torch.Tensor, precision: str) -> None:
+    with torch.autocast(videos.device.type, PRECISIONS[precision], enabled=precision != "fp32"):
+        video = F.normalize(model.encode_video(videos), dim=-1)
+        text = F.normalize(model.encode_text(captions), dim=-1)
+        loss = ClipLoss()(video, text, model.logit_scale.exp())
+    loss.backward()
+    optimizer.step()
+
+
+def _warm_up(case: Case) -> int:
+    """Videos that load libraries and kernels before the count: one, or as many as the graph is compiled for."""
+    return case.batch_size if case.compiled else 1
+
+
+def _held(model: CLIP) -> int:
+    """Bytes of the weights, which were there before the count began."""
+    return sum(weight.numel() * weight.element_size() for weight in model.state_dict().values())

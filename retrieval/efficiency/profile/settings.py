@@ -1,0 +1,78 @@
+"""What a profile measures: the `profile` part of `conf/profile.yaml`, checked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import torch
+
+from retrieval.errors import UserError
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PEAKS = ("inference", "training")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One measurement: a reducer, by its label, at a batch size and a precision, compiled or not."""
+
+    reducer: str
+    batch_size: int
+    precision: str
+    compiled: bool
+
+    @property
+    def variant(self) -> tuple[str, str, bool]:
+        """Its model: all but the batch size."""
+        return self.reducer, self.precision, self.compiled
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The knobs of a profile; for their meaning see `conf/profile.yaml`.
+
+    Raises:
+        UserError: a knob out of its range, or CUDA where there is none.
+    """
+
+    reducers: Sequence[str | dict[str, Any]]
+    batch_sizes: Sequence[int]
+    precisions: Sequence[str]
+    compile: Sequence[bool]
+    memory: Sequence[str]
+    device: str
+    rounds: int
+    warmup: int
+    pretrained: bool
+
+    def __post_init__(self) -> None:
+        for knob in ("reducers", "batch_sizes", "precisions", "compile"):
+            values = getattr(self, knob)
+            if not values or any(value in values[:place] for place, value in enumerate(values)):
+                raise UserError(f"profile.{knob}={list(values)}: name one or more, each once")
+        _check_choices("precisions", self.precisions, tuple(PRECISIONS))
+        _check_choices("memory", self.memory, PEAKS)
+        _check_choices("device", [self.device], ("auto", "cpu", "cuda"))
+        if min(self.batch_sizes) < 1:
+            raise UserError(f"profile.batch_sizes={list(self.batch_sizes)}: a batch has at least 1 video")
+        if self.rounds < 1 or self.warmup < 0:
+            raise UserError(f"profile.rounds={self.rounds}, profile.warmup={self.warmup}: at least 1 and 0 rounds")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise UserError("profile.device=cuda: PyTorch finds no CUDA device here: set profile.device=cpu")
+
+    @property
+    def place(self) -> str:
+        """The device that is measured."""
+        return self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+
+    def cases(self, labels: Sequence[str]) -> list[Case]:
+        """Everything to measure; the cases that take turns are neighbours."""
+        grid = product(self.batch_sizes, self.precisions, self.compile, labels)
+        return [Case(label, batch_size, precision, compiled) for batch_size, precision, compiled, label in grid]
+
+
+def _check_choices(knob: str, values: Sequence[str], choices: Sequence[str]) -> None:
+    unknown = [value for value in values if value not in choices]
+    if unknown:
+        raise UserError(f"profile.{knob}: unknown {', '.join(map(str, unknown))}; choose from {', '.join(choices)}")

@@ -1,0 +1,113 @@
+"""A profile as tables."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from retrieval.efficiency.profile.figures import setting_of
+from retrieval.efficiency.profile.report import Profile
+
+Row = dict[str, Any]
+WIDTH = 120
+"""Columns of the widest table, also where the output is no terminal."""
+PAPER = (
+    "reducer",
+    "tokens at the end",
+    "video GMACs",
+    "of none",
+    "in training",
+    "text GMACs",
+    "parameters",
+    "trained",
+)
+MEASURED = (
+    "reducer",
+    "ms",
+    "quartiles",
+    "videos/s",
+    "speed-up",
+    "GMAC ratio",
+    "quotient",
+    "MiB",
+    "of none",
+    "MiB, training",
+    "of none",
+)
+
+
+def print_profile(profile: Profile) -> None:
+    """Print all tables, and where the files are."""
+    console = Console(width=WIDTH)
+    reducers, measurements = profile.reducers(), profile.measurements()
+    for table in (tokens_table(reducers), paper_table(reducers), *measured_tables(measurements)):
+        console.print(table)
+    console.print("profile:", *map(str, profile.write()), sep="\n", soft_wrap=True)
+
+
+def paper_table(rows: Sequence[Row]) -> Table:
+    """What each reducer costs on paper."""
+    table = _table("on paper, for one video and one caption", *PAPER)
+    for row in rows:
+        table.add_row(
+            row["reducer"],
+            str(row["output_tokens"]),
+            f"{row['video_gmacs']:.2f}",
+            _share(row["gmac_ratio"]),
+            f"{row['video_gmacs_in_training']:.2f}",
+            f"{row['text_gmacs']:.2f}",
+            f"{row['parameters']:,}",
+            f"{row['trained_parameters']:,}",
+        )
+    return table
+
+
+def tokens_table(rows: Sequence[Row]) -> Table:
+    """Clips x tokens, class tokens included, on which each block's MLP works."""
+    blocks = range(len(rows[0]["clips"]))
+    table = _table("clips x tokens after each block", "reducer", *map(str, blocks))
+    for row in rows:
+        counts = zip(row["clips_at_mlp"], row["tokens_at_mlp"], strict=True)
+        table.add_row(row["reducer"], *(f"{clips}x{tokens}" for clips, tokens in counts))
+    return table
+
+
+def measured_tables(rows: Sequence[Row]) -> Iterator[Table]:
+    """Time and memory as measured: a table for each batch size, precision and compilation."""
+    for setting, together in groupby(rows, key=setting_of):
+        table = _table(f"measured: {setting}", *MEASURED)
+        for row in together:
+            quartiles = (_milliseconds(row[f"seconds_{which}_quartile"]) for which in ("lower", "upper"))
+            table.add_row(
+                row["reducer"],
+                _milliseconds(row["seconds"]),
+                "-".join(quartiles),
+                f"{row['videos_per_second']:.3g}",
+                *(_number(row[column], "{:.2f}") for column in ("speed_up", "gmac_ratio", "speed_up_over_gmac_ratio")),
+                _number(row["inference_mib"], "{:.0f}"),
+                _number(row["inference_memory_ratio"], "{:.0%}"),
+                _number(row["training_mib"], "{:.0f}"),
+                _number(row["training_memory_ratio"], "{:.0%}"),
+            )
+        yield table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column, justify="left" if column == "reducer" else "right", no_wrap=column == "reducer")
+    return table
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)
+
+
+def _share(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{1 / ratio:.1%}"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:.3g}" if seconds < 0.1 else f"{1000 * seconds:.0f}"

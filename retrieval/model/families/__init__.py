@@ -1,0 +1,1 @@
+"""Backbone families, one file each: from foreign modules to our towers."""

@@ -1,0 +1,96 @@
+"""The video tower: CLIP's vision transformer over all frames, with a reducer's two hooks in every block."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from retrieval.errors import UserError
+from retrieval.model.blocks import Block
+from retrieval.reducers import Reducer, Tokens, TowerShape
+
+
+class VideoTower(nn.Module):
+    """Embed, and for each block: `before_attention`, attend, `after_attention`, MLP; then the class tokens' mean.
+
+    Raises:
+        UserError: a tower without class token or with blocks that the hooks cannot serve, or a reducer whose
+            settings do not fit it.
+    """
+
+    conv1: nn.Conv2d
+    blocks: Sequence[Block]
+
+    def __init__(self, vit: nn.Module, reducer: Reducer) -> None:
+        super().__init__()
+        theirs = _supported(vit)
+        self.conv1, self.ln_pre, self.ln_post = theirs.conv1, theirs.ln_pre, theirs.ln_post
+        self.class_embedding, self.positional_embedding = theirs.class_embedding, theirs.positional_embedding
+        self.proj = theirs.proj
+        self.blocks = nn.ModuleList(map(Block, theirs.transformer.resblocks))  # type: ignore[assignment]
+        self.patch_size: int = theirs.conv1.kernel_size[0]
+        patches, width = theirs.positional_embedding[1:].shape
+        self.shape = TowerShape(len(self.blocks), width, patches, width // self.blocks[0].attn.heads)
+        self.reducer = reducer
+        reducer.build(self.shape, theirs.positional_embedding[1:])
+
+    def forward(self, frames: Float[Tensor, "video frame 3 height width"]) -> Float[Tensor, "video dim"]:
+        """Video features: the mean of the normalised clip features, itself not normalised again."""
+        return F.normalize(self.clip_features(frames), dim=-1).mean(dim=1)
+
+    def clip_features(self, frames: Float[Tensor, "video frame 3 height width"]) -> Float[Tensor, "video clip dim"]:
+        """The projected class tokens of the tower's last block, not normalised: one a frame or one a segment."""
+        tokens = self.embed(frames)
+        for block in range(len(self.blocks)):
+            tokens = self.step(tokens, block)
+        class_tokens = tokens.x[:, : tokens.class_tokens].reshape(len(frames), -1, tokens.x.shape[-1])
+        return self.ln_post(class_tokens) @ self.proj
+
+    def walk(self, frames: Float[Tensor, "video frame 3 height width"]) -> list[Tokens]:
+        """The tokens after every block, with their sources: for pictures and for counting."""
+        tokens = self.embed(frames, keep_source=True)
+        return [tokens := self.step(tokens, block) for block in range(len(self.blocks))]
+
+    def step(self, tokens: Tokens, block: int) -> Tokens:
+        """One block with its two hooks."""
+        tokens = self.reducer.before_attention(tokens, block)
+        key_bias = tokens.size.log() if self.reducer.proportional_attention else None
+        x, keys = self.blocks[block].attend(tokens.x, key_bias)
+        tokens = self.reducer.after_attention(tokens.with_x(x), keys, block)
+        return tokens.with_x(self.blocks[block].feed_forward(tokens.x))
+
+    def embed(self, frames: Float[Tensor, "video frame 3 height width"], keep_source: bool = False) -> Tokens:
+        """Cut all frames into patches and put a class token before those of each frame.
+
+        Raises:
+            UserError: another number of frames than the reducer is made for.
+        """
+        videos, count = frames.shape[:2]
+        if self.reducer.frames not in (None, count):
+            raise UserError(f"{count} frames per video, but the reducer is made for frames={self.reducer.frames}")
+        pixels = frames.flatten(0, 1).to(self.conv1.weight.dtype)
+        patches = self.conv1(pixels).flatten(2).transpose(1, 2)
+        class_token = self.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        x = self.ln_pre(torch.cat([class_token, patches], dim=1) + self.positional_embedding.to(patches.dtype))
+        size = torch.ones(*x.shape[:2], 1, device=x.device)
+        source = None
+        if keep_source:
+            index = torch.arange(count * x.shape[1], device=x.device).unflatten(0, (count, -1))
+            source = index[:, 1:].reshape(1, -1).repeat(videos, 1)
+        return Tokens(x, size, clips=count, source=source)
+
+
+def _supported(vit: nn.Module) -> Any:
+    """The tower itself, if the hooks can serve it; its attributes are open_clip's."""
+    if not isinstance(vit, VisionTransformer):
+        raise UserError(f"video tower {type(vit).__name__}: only CLIP's vision transformers (ViT-…) take a reducer")
+    if vit.attn_pool is not None or vit.pool_type != "tok":
+        raise UserError("video tower with attention or average pooling: only towers that end in a class token work")
+    unlike = {type(block).__name__ for block in vit.transformer.resblocks if type(block) is not ResidualAttentionBlock}
+    if unlike:
+        raise UserError(f"video tower with {', '.join(unlike)}: only open_clip's standard blocks take a reducer")
+    return vit

@@ -1,6 +1,0 @@
-"""What a sweep has found: a table of its jobs over seeds, their latency, and a page with pictures."""
-
-from retrieval.reporting.pareto import pareto_front
-from retrieval.reporting.write import write_report
-
-__all__ = ["pareto_front", "write_report"]

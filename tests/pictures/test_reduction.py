@@ -1,0 +1,28 @@
+"""Pictures stand where a reducer changes the tokens."""
+
+import pytest
+import torch
+
+from retrieval import load_model
+from retrieval.pictures import draw_reduction
+from retrieval.pictures.reduction import reducing_blocks
+from retrieval.reducers import Pooling, Reducer, ToMe
+
+
+@pytest.mark.parametrize(
+    ("reducer", "blocks"),
+    [(Reducer(), []), (Pooling(frames=4, block=[2, 6], num_segments=[2, 1]), [2, 6]), (ToMe(image_merge=1), range(12))],
+)
+def test_blocks_that_reduce(reducer, blocks):
+    assert reducing_blocks(load_model("ViT-tiny-8", reducer), frames=4) == list(blocks)
+
+
+def test_four_of_many_blocks_are_drawn_and_always_the_last():
+    figure = draw_reduction(load_model("ViT-tiny-8", ToMe(image_merge=1)), torch.randn(2, 3, 40, 40))
+    assert figure is not None
+    rows = [axis.get_ylabel().split("\n")[0] for axis in figure.axes[::2]]
+    assert rows == ["frames", "block 2", "block 5", "block 8", "block 11"]
+
+
+def test_without_reduction_there_is_nothing_to_draw():
+    assert draw_reduction(load_model("ViT-tiny-8", Reducer()), torch.randn(2, 3, 40, 40)) is None

@@ -1,0 +1,175 @@
+"""The report of a sweep: means and deviations over seeds, the Pareto front, states, and what is left out."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from retrieval.report import main
+from retrieval.sweeps.report import pareto_front, write_report
+from retrieval.sweeps.report.latency import measure
+from retrieval.sweeps.report.sweep import METRICS, reducer_name
+from retrieval.sweeps.states import CONFIG, ERROR, VALUE
+
+COST = {"parameters": 10, "output_tokens": 8, "video_gmacs": 0.2, "text_gmacs": 0.1}
+NONE = {"_target_": "retrieval.reducers.Reducer"}
+number = st.integers(0, 6).map(float)
+
+
+def chain(segments: int, ratio: float) -> dict:
+    pooling = {"_target_": "retrieval.reducers.Pooling", "frames": 4, "block": 2, "num_segments": segments}
+    tempme = {"_target_": "retrieval.reducers.TempMe", "frames": segments, "merge_ratio": ratio}
+    return {"_target_": "retrieval.reducers.Chain", "reducers": [pooling, tempme]}
+
+
+def write_job(folder: Path, reducer: dict, seed: int, r_sum: float | None, gmacs: float = 0.2) -> None:
+    """A job as a sweep leaves it; failed where it has no result."""
+    folder.mkdir(parents=True)
+    config = {"run_dir": str(folder), "seed": seed, "reducer": reducer, "data": {"frames": 4, "seed": seed}}
+    OmegaConf.save(OmegaConf.create(config), folder / CONFIG)
+    if r_sum is None:
+        (folder / ERROR).write_text("Traceback …")
+        return
+    metrics = dict.fromkeys(METRICS.values(), r_sum / 6) | {"r_sum": r_sum}
+    facts = {"split": "test", "videos": 5, "captions": 9, "frames": 4, "words": 32, "selected_on": "val"}
+    facts |= {"checkpoint": f"best val/r_sum (epoch {seed})", "cost": COST | {"video_gmacs": gmacs}}
+    (folder / "metrics.json").write_text(json.dumps(facts | {"metrics": metrics}))
+    (folder / VALUE).write_text("1.0")
+
+
+@pytest.fixture
+def sweep(tmp_path) -> Path:
+    for seed, r_sum in enumerate([300.0, 310.0, 320.0]):
+        write_job(tmp_path / f"none{seed}", NONE, seed, r_sum)
+    for segments, ratio, r_sum in [(1, 0.1, 290.0), (1, 0.3, 280.0), (2, 0.1, 315.0), (2, 0.3, None)]:
+        write_job(tmp_path / f"chain{segments}{ratio}", chain(segments, ratio), 0, r_sum, gmacs=0.1 * segments)
+    return tmp_path
+
+
+def test_jobs_that_differ_in_their_seed_are_one_row(sweep):
+    write_report(sweep, measure_latency=False)
+    rows = pd.read_csv(sweep / "report.csv").set_index("reducer")
+    none = rows.loc["none"]
+    assert (none["R-Sum"], none["R-Sum sd"], none["seeds"]) == (310.0, 10.0, 3)
+    assert len(rows.loc["Pooling + TempMe"]) == 4
+
+
+def test_knobs_are_those_in_which_jobs_differ_and_no_others(sweep):
+    write_report(sweep, measure_latency=False)
+    rows = pd.read_csv(sweep / "report.csv")
+    assert list(rows.columns)[:3] == ["reducer", "num_segments", "merge_ratio"]  # neither `frames`, which follows
+    assert "block" not in rows
+
+
+def test_failed_jobs_are_rows_with_their_state(sweep):
+    write_report(sweep, measure_latency=False)
+    rows = pd.read_csv(sweep / "report.csv")
+    failed = rows[(rows["num_segments"] == 2) & (rows["merge_ratio"] == 0.3)].iloc[0]
+    assert (failed["state"], failed["seeds"]) == ("1 failed", 0)
+    assert np.isnan(failed["R-Sum"])
+    assert "6 of 7 jobs have finished" in (sweep / "report.md").read_text()
+
+
+def test_the_page_holds_all_and_says_what_the_numbers_are_of(sweep):
+    for path in write_report(sweep, measure_latency=False)[1:]:
+        text = path.read_text()
+        assert "test split, 5 videos and 9 captions; checkpoint: best val/r_sum, chosen on val" in text
+        assert "310.0 ± 10.0" in text
+        assert "No picture against latency (ms): not measured." in text
+    page = (sweep / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 4  # GMACs, both knobs, and the map of the two
+    assert "http" not in page
+    assert len(list((sweep / "figures").glob("*.svg"))) == len(list((sweep / "figures").glob("*.png"))) == 4
+
+
+def test_the_front_is_marked(sweep):
+    write_report(sweep, measure_latency=False)
+    rows = pd.read_csv(sweep / "report.csv")
+    assert rows[rows["front by GMACs"]]["R-Sum"].tolist() == [290.0, 315.0]  # none costs as much and has 310
+
+
+def test_pictures_without_data_are_left_out_and_named(tmp_path):
+    write_job(tmp_path / "none0", NONE, 0, 300.0)
+    write_report(tmp_path, measure_latency=False)
+    text = (tmp_path / "report.md").read_text()
+    assert "No curves: " in text
+    assert "No heat map: " in text
+    assert [path.name for path in (tmp_path / "figures").glob("*.png")] == ["r_sum_against_gmacs.png"]
+
+
+def test_latency_is_measured_once_for_a_sweep(tmp_path, monkeypatch):
+    write_job(tmp_path / "none0", NONE, 0, 300.0)
+    taken: list[list[str]] = []
+
+    def pretend(configs):
+        taken.append(list(configs))
+        facts = {"device": "CPU", "threads": 1, "videos": 4, "rounds": 5}
+        return facts | {"milliseconds": dict.fromkeys(configs, 2.5)}
+
+    monkeypatch.setattr("retrieval.sweeps.report.latency.measure", pretend)
+    for _ in range(2):
+        write_report(tmp_path)
+    assert taken == [["none"]]
+    assert pd.read_csv(tmp_path / "report.csv")["latency (ms)"].tolist() == [2.5]
+    write_job(tmp_path / "other", chain(2, 0.1), 0, 310.0)
+    write_report(tmp_path)
+    assert [len(names) for names in taken] == [1, 2]  # both again, so that they take turns
+
+
+def test_towers_of_one_backbone_are_timed_with_their_own_reducers():
+    tome = {"_target_": "retrieval.reducers.ToMe", "image_merge": 1, "proportional_attention": True}
+    configs = {
+        name: OmegaConf.create({"backbone": {"source": "ViT-tiny-8"}, "reducer": reducer, "data": {"frames": 2}})
+        for name, reducer in (("none", NONE), ("tome", tome))
+    }
+    found = measure(configs)["milliseconds"]
+    assert found.keys() == configs.keys()
+    assert all(value > 0 for value in found.values())
+
+
+@given(st.lists(st.tuples(number, number), min_size=1, max_size=8))
+def test_the_front_is_what_nothing_dominates(points):
+    cost, gain = np.array(points).T
+    front = pareto_front(cost, gain)
+    for x, y, member in zip(cost, gain, front, strict=True):
+        beaten = any((a <= x and b >= y) and (a < x or b > y) for a, b in points)
+        assert member == (not beaten)
+
+
+def test_points_without_a_value_are_never_on_the_front():
+    cost, gain = np.array([1.0, np.nan, 2.0]), np.array([1.0, 9.0, np.nan])
+    assert pareto_front(cost, gain).tolist() == [True, False, False]
+
+
+def test_reducers_have_their_names():
+    assert reducer_name(NONE) == "none"
+    assert reducer_name(chain(2, 0.1)) == "Pooling + TempMe"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda folder: None, "no such folder"),
+        (lambda folder: folder.mkdir(), "no jobs in it"),
+        (lambda folder: write_job(folder / "one", NONE, 0, None), "none of the 1 jobs has finished (one: failed"),
+        (lambda folder: damage(folder), "metrics.json: damaged"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(prepare, message, tmp_path, monkeypatch):
+    prepare(tmp_path / "sweep")
+    monkeypatch.setattr(sys, "argv", ["report", str(tmp_path / "sweep")])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert str(stopped.value.code).startswith("error: ")
+    assert message in str(stopped.value.code)
+
+
+def damage(folder: Path) -> None:
+    write_job(folder / "one", NONE, 0, 300.0)
+    (folder / "one" / "metrics.json").write_text('{"metrics": ')

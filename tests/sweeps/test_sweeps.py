@@ -1,0 +1,201 @@
+"""Sweeps: which jobs a sweep has, what is refused before anything runs, what is skipped, resumed and told."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from retrieval.jobs.errors import REFUSALS
+from retrieval.sweeps.grids import points
+from retrieval.sweeps.outline import check_job, outline
+from retrieval.sweeps.states import CONFIG, ERROR, VALUE, State, differences, run_once, state
+from retrieval.sweeps.sweeper import JobSweeper
+from tests.jobs.commands import ENV, ROOT
+
+SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml"))
+GRIDS = [{"reducer": "none,tome"}, {"reducer": "pooling", "reducer.num_segments": "2,4"}]
+parse = OverridesParser.create().parse_overrides
+
+
+def configured(*overrides: str):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("train", ["run_dir=/nowhere", "name=job", *overrides])
+
+
+def names(*arguments: str, grids=GRIDS, params=None) -> list[str]:
+    return [point.name for point in points(grids, params or {}, list(arguments), parse)]
+
+
+def test_grids_are_products_one_after_the_other():
+    assert names(params={"seed": "0,1"}) == [
+        "reducer-none__seed-0",
+        "reducer-none__seed-1",
+        "reducer-tome__seed-0",
+        "reducer-tome__seed-1",
+        "reducer-pooling__num_segments-2__seed-0",
+        "reducer-pooling__num_segments-2__seed-1",
+        "reducer-pooling__num_segments-4__seed-0",
+        "reducer-pooling__num_segments-4__seed-1",
+    ]
+
+
+def test_the_command_line_goes_before_the_file():
+    assert names("seed=7", params={"seed": "0,1"}) == [f"{name}__seed-7" for name in names()]
+    segments = names("reducer.num_segments=3,6")
+    assert segments == [
+        "reducer-none",
+        "reducer-tome",
+        "reducer-pooling__num_segments-3",
+        "reducer-pooling__num_segments-6",
+    ]
+
+
+def test_plain_overrides_are_one_grid_and_equal_jobs_are_one():
+    assert names("reducer=none,tome", "optimizer.lr=0.1", grids=[]) == ["reducer-none", "reducer-tome"]
+    assert names(grids=[*GRIDS, GRIDS[0]]) == names()
+    assert names("trainer.max_epochs=1", grids=[]) == ["job"]
+
+
+def test_names_are_safe_and_tell_jobs_apart():
+    assert names("data.root='/a b/c',/d", grids=[]) == ["root-a-b-c", "root-d"]
+    with pytest.raises(ValueError, match="would share the folder root-a-b"):
+        names("data.root='/a b','/a/b'", grids=[])
+
+
+@pytest.mark.parametrize("name", [name for name in SWEEPS if name != "search"])
+def test_every_job_of_a_sweep_can_run_on_the_embedded_data(name):
+    sweeper = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "sweep" / f"{name}.yaml").hydra.sweeper)
+    jobs = points(sweeper.get("grids", []), sweeper["params"], ["seed=0"], parse)
+    assert len(jobs) >= (24 if name == "ablation" else 6)
+    for job in jobs:
+        check_job(configured(*job.overrides))
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_sweeps_have_a_folder_of_their_name(name):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", [f"+sweep={name}", "output=here"], return_hydra_config=True)
+    assert config.hydra.sweep.dir == f"here/sweeps/{name}"
+
+
+@pytest.mark.parametrize("launcher", ["local", "slurm"])
+def test_launchers_compose(launcher):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", [f"hydra/launcher={launcher}"], return_hydra_config=True)
+    assert config.hydra.launcher._target_.startswith("hydra_plugins.")
+
+
+def test_a_large_model_is_checked_without_its_weights():
+    model = outline(configured("backbone=vit_l14", "reducer=tempme"))
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+    with pytest.raises(REFUSALS, match="num_segments=5"):
+        check_job(configured("backbone=vit_b16", "reducer=kmedoids", "reducer.num_segments=5"))
+
+
+def job_config(folder: Path, **knobs: object):
+    return OmegaConf.create({"run_dir": str(folder), "ckpt_path": None, "output": "runs", "lr": 0.1} | knobs)
+
+
+def test_a_job_runs_once(tmp_path):
+    assert state(tmp_path / "job") is State.MISSING
+    config = job_config(tmp_path / "job")
+    assert [run_once(lambda _, value=value: value, config) for value in (1.5, 2.5)] == [1.5, 1.5]
+    assert state(tmp_path / "job") is State.FINISHED
+
+
+def test_a_failed_job_leaves_its_traceback_until_it_succeeds(tmp_path):
+    config = job_config(tmp_path)
+    with pytest.raises(RuntimeError, match=r"division by zero \(traceback: .*error.txt\)"):
+        run_once(lambda _: 1 / 0, config)
+    assert state(tmp_path) is State.FAILED
+    assert "ZeroDivisionError" in (tmp_path / ERROR).read_text()
+    run_once(lambda _: None, config)
+    assert state(tmp_path) is State.FINISHED
+    assert not (tmp_path / ERROR).exists()
+
+
+def test_an_interrupted_job_is_neither_finished_nor_failed(tmp_path):
+    def interrupted(_: object) -> None:
+        (tmp_path / "checkpoints").mkdir()
+        (tmp_path / "checkpoints" / "last.ckpt").touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_once(interrupted, job_config(tmp_path))
+    assert state(tmp_path) is State.INTERRUPTED
+
+
+def test_another_config_is_told_by_its_knob_and_keeps_what_is_there(tmp_path):
+    run_once(lambda _: 1.0, job_config(tmp_path))
+    other = job_config(tmp_path, lr=0.2, ckpt_path="last", output="elsewhere")
+    assert differences(tmp_path, other) == ["lr=0.1, now 0.2"]
+    with pytest.raises(ValueError, match="another config"):
+        run_once(lambda _: 2.0, other)
+    assert json.loads((tmp_path / VALUE).read_text()) == 1.0
+
+
+def test_a_moved_folder_is_the_same_job(tmp_path):
+    run_once(lambda _: 1.0, job_config(tmp_path / "here", dirpath=f"{tmp_path}/here/checkpoints"))
+    (tmp_path / "here").rename(tmp_path / "there")
+    there = job_config(tmp_path / "there", dirpath=f"{tmp_path}/there/checkpoints")
+    assert differences(tmp_path / "there", there) == []
+
+
+def test_the_sweepers_defaults_are_those_of_its_file():
+    config = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "hydra" / "sweeper" / "jobs.yaml"))
+    assert config.pop("_target_") == f"{JobSweeper.__module__}.{JobSweeper.__name__}"
+    assert {
+        name: list(value) if name == "grids" else value or None for name, value in vars(JobSweeper()).items()
+    } == config
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("sweep")
+
+
+def sweep(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
+    small = ["experiment=smoke", "data.num_workers=0", "~callbacks.progress", f"data.root={folder}"]
+    line = [sys.executable, "-m", "retrieval.train", "-m", *small, f"hydra.sweep.dir={folder / 'jobs'}", *overrides]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, env=ENV)
+
+
+def test_what_cannot_run_is_named_before_anything_runs(folder):
+    done = sweep(folder, "reducer=kmedoids,pooling", "reducer.num_segments=5,7,6")
+    assert done.returncode == 1
+    refused = [line for line in done.stderr.splitlines() if "does not divide the 12 frames" in line]
+    assert [line.split(": ")[0].split()[-2:] for line in refused] == [
+        [f"reducer={name}", f"reducer.num_segments={segments}"]
+        for name in ("kmedoids", "pooling")
+        for segments in (5, 7)
+    ]
+    assert "error: 4 jobs of the sweep cannot run, so none was started" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "jobs").exists()
+
+
+def test_the_others_finish_and_the_second_time_only_the_missing_one_runs(folder):
+    broken = folder / "jobs" / "reducer-tempme"
+    broken.mkdir(parents=True)
+    (broken / "checkpoints").touch()  # where a folder is needed
+    done = sweep(folder, "reducer=tempme,none", "hydra/launcher=local")
+    assert done.returncode == 1
+    assert "1 of 2 jobs have finished" in done.stdout
+    assert "error: 1 jobs are left" in done.stderr
+    assert "Traceback" in (broken / ERROR).read_text()
+    finished = folder / "jobs" / "reducer-none"
+    before = (finished / "metrics.json").stat().st_mtime_ns
+
+    (broken / "checkpoints").unlink()
+    done = sweep(folder, "reducer=tempme,none", "hydra/launcher=local")
+    assert done.returncode == 0, done.stderr
+    assert "reducer-tempme: tried again" in done.stdout
+    assert "reducer-none: skipped, finished before" in done.stdout
+    assert (finished / "metrics.json").stat().st_mtime_ns == before
+    assert not (broken / ERROR).exists()
+    assert OmegaConf.load(broken / CONFIG).run_dir == str(broken)

@@ -1,0 +1,49 @@
+"""Pictures of found videos, and knobs that cannot be."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from retrieval.data.corpora.base import Record
+from retrieval.data.dataset import Choose, ClipReader, EvaluationVideos
+from retrieval.data.decoding import VideoError
+from retrieval.data.sampling import even_frames
+from retrieval.tracking.thumbnails import GAP, Thumbnails
+from retrieval.tracking.wandb_record import WandbRecord
+
+
+def read(path: Path, choose: Choose) -> torch.Tensor:
+    """Three frames of black, white, black; of `broken` none."""
+    if path.stem == "broken":
+        raise VideoError("broken.mp4: damaged")
+    return torch.stack([torch.full((3, 40, 40), value, dtype=torch.uint8) for value in (0, 255, 0)])
+
+
+@pytest.fixture
+def thumbnails() -> Thumbnails:
+    records = [Record(name, Path(f"{name}.mp4"), (name,)) for name in ("whole", "broken")]
+    return Thumbnails(
+        EvaluationVideos(records, ClipReader(3, even_frames, lambda clip: clip, read), on_error="skip"), 20
+    )
+
+
+def test_the_middle_frame_stands_first_and_after_a_gap(thumbnails):
+    strip = thumbnails.strip([0, 0, 0])
+    assert strip.size == (3 * 20 + GAP, 20)
+    assert strip.getpixel((10, 10)) == strip.getpixel((30 + GAP, 10)) == (255, 255, 255)
+
+
+def test_a_broken_video_is_told_once_and_leaves_its_place_white(thumbnails):
+    with pytest.warns(UserWarning, match=r"no thumbnail of broken: broken\.mp4: damaged") as told:
+        strip = thumbnails.strip([1, 0])
+    assert strip.getpixel((10, 10)) == (255, 255, 255)
+    assert thumbnails.shown(1) is None
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("knob", ["queries", "top", "thumbnail"])
+def test_a_table_without_rows_columns_or_pixels_is_refused(knob):
+    knobs = {"queries": 4, "top": 5, "thumbnail": 112, "pictures": 0, "checkpoint": False} | {knob: 0}
+    with pytest.raises(ValueError, match=rf"callbacks\.wandb\.{knob}=0, must be at least 1"):
+        WandbRecord(**knobs)

@@ -1,0 +1,124 @@
+"""The LightningModule: the loss of two processes is that of one, evaluation too, and NaN is told."""
+
+from functools import partial
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+from torch.optim import SGD
+from torch.optim.lr_scheduler import ConstantLR
+from torch.utils.data import DataLoader
+
+from retrieval import load_model
+from retrieval.reducers import TempMe
+from retrieval.training.module import RetrievalModule
+
+PAIRS, VIDEOS = 8, 5
+
+
+def sgd(model, steps, lr=0.1):
+    optimizer = SGD(model.parameters(), lr)
+    return optimizer, ConstantLR(optimizer)
+
+
+def module(**knobs) -> RetrievalModule:
+    torch.manual_seed(0)
+    return RetrievalModule(load_model("ViT-tiny-8", TempMe()).train(), partial(sgd), **knobs)
+
+
+def samples(count, **columns) -> list[dict[str, Any]]:
+    generator = torch.Generator().manual_seed(1)
+    frames = torch.randn(count, 12, 3, 40, 40, generator=generator)
+    words = torch.randint(1, 49408, (count, 32), generator=generator)
+    kinds = {"frames": frames, "token_ids": words}
+    return [{name: kinds[name][i] if name in kinds else torch.tensor(i) for name in columns} for i in range(count)]
+
+
+class Data(L.LightningDataModule):
+    """Eight training pairs; five videos of one caption each, which two processes cannot share evenly."""
+
+    def __init__(self, batch_size: int) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+
+    def train_dataloader(self):
+        return DataLoader(samples(PAIRS, frames=1, token_ids=1), self.batch_size)
+
+    def val_dataloader(self):
+        videos, captions = samples(VIDEOS, frames=1, video=1), samples(VIDEOS, token_ids=1, caption=1, video=1)
+        return [DataLoader(videos, 2), DataLoader(captions, 2)]
+
+
+class Record(L.Callback):
+    """Writes what rank 0 saw: loss, gradients, metrics."""
+
+    def __init__(self, path) -> None:
+        self.path, self.seen = path, {}
+
+    def on_before_optimizer_step(self, trainer, module, optimizer) -> None:
+        gradients = {name: p.grad.clone() for name, p in module.model.named_parameters() if p.grad is not None}
+        self.seen |= {"gradients": gradients, "loss": trainer.callback_metrics["train/loss"]}
+
+    def on_fit_end(self, trainer, module) -> None:
+        if trainer.is_global_zero:
+            metrics = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+            torch.save(self.seen | {"metrics": metrics}, self.path)
+
+
+def quiet_trainer(**knobs) -> L.Trainer:
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    return L.Trainer(accelerator="cpu", max_steps=1, num_sanity_val_steps=0, **quiet, **knobs)
+
+
+def train_one_step(path, devices, batch_size, **knobs):
+    strategy = DDPStrategy(process_group_backend="gloo", start_method="spawn") if devices > 1 else "auto"
+    trainer = quiet_trainer(devices=devices, strategy=strategy, callbacks=[Record(path)], **knobs)
+    trainer.fit(module(), Data(batch_size))
+    return torch.load(path, weights_only=True)
+
+
+def test_two_processes_train_and_evaluate_as_one(tmp_path):
+    one, two = train_one_step(tmp_path / "one", 1, PAIRS), train_one_step(tmp_path / "two", 2, PAIRS // 2)
+    torch.testing.assert_close(two["loss"], one["loss"], atol=1e-5, rtol=0)
+    assert one["gradients"].keys() == two["gradients"].keys()
+    for name, gradient in one["gradients"].items():
+        torch.testing.assert_close(two["gradients"][name], gradient, atol=1e-5, rtol=0, msg=name)
+    assert one["metrics"]["val/videos"] == VIDEOS
+    assert one["metrics"] == two["metrics"]
+
+
+def test_the_loss_is_cross_entropy_both_ways(tmp_path):
+    seen = train_one_step(tmp_path / "one", 1, PAIRS)
+    model, batch = module().model, next(iter(Data(PAIRS).train_dataloader()))
+    logits = model.similarity(model.encode_text(batch["token_ids"]), model.encode_video(batch["frames"]))
+    pairs = torch.arange(PAIRS)
+    expected = (logits.log_softmax(0)[pairs, pairs] + logits.log_softmax(1)[pairs, pairs]).mean() / -2
+    torch.testing.assert_close(seen["loss"], expected)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("bf16-mixed", 0.05), ("bf16-true", 0.1), ("64-true", 1e-5)])
+def test_every_precision_trains(tmp_path, precision, tolerance):
+    expected = train_one_step(tmp_path / "full", 1, PAIRS)["loss"]
+    loss = train_one_step(tmp_path / "other", 1, PAIRS, precision=precision)["loss"]
+    torch.testing.assert_close(loss.float(), expected, atol=tolerance, rtol=0)
+
+
+def test_the_logit_scale_stays_at_100():
+    training = module()
+    training.model.logit_scale.data.fill_(9.0)
+    training.on_train_batch_end()
+    torch.testing.assert_close(training.model.logit_scale.exp(), torch.tensor(100.0))
+
+
+def test_a_loss_that_is_not_a_number_is_told(tmp_path):
+    broken = module()
+    broken.model.text.text_projection.data.fill_(torch.nan)
+    with pytest.raises(ValueError, match=r"the loss is nan at step 0: lower optimizer\.lr"):
+        quiet_trainer().fit(broken, Data(PAIRS))
+
+
+def test_training_without_optimizer_is_told():
+    with pytest.raises(ValueError, match="made to evaluate"):
+        RetrievalModule(load_model("ViT-tiny-8")).configure_optimizers()

@@ -1,0 +1,43 @@
+"""Videos a second in a real training, with a clock of the test's own."""
+
+import lightning as L
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from retrieval.training.throughput import Throughput
+
+
+class Step(L.LightningModule):
+    """One weight; validation lets an hour pass."""
+
+    def __init__(self, clock: list[float]) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+        self.clock = clock
+
+    def training_step(self, batch, index):
+        self.clock[0] += 2.0
+        return self.weight * batch["frames"].sum()
+
+    def validation_step(self, batch, index):
+        self.clock[0] += 3600.0
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def test_a_step_of_four_videos_in_two_seconds_is_two_a_second_whatever_validation_takes(tmp_path):
+    clock = [0.0]
+    loader = DataLoader([{"frames": torch.ones(1)}] * 12, batch_size=4)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    trainer = L.Trainer(
+        max_epochs=1,
+        callbacks=[Throughput(clock=lambda: clock[0])],
+        val_check_interval=1,
+        num_sanity_val_steps=0,
+        default_root_dir=tmp_path,
+        **quiet,
+    )
+    trainer.fit(Step(clock), loader, loader)
+    assert trainer.callback_metrics["train/videos_per_second"].item() == pytest.approx(2.0)
