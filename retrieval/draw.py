@@ -1,30 +1,16 @@
 """`python -m retrieval.draw`: a picture of which patches of a video went into which token."""
 
-from pathlib import Path
-
-import lightning as L
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from retrieval.data.decoding import decode
-from retrieval.data.transforms import normalize, resize_and_crop, transform_clip
 from retrieval.jobs import job
-from retrieval.pictures import draw_tokens
-from retrieval.training.building import build_model, preprocessing
 
 
 @job("draw")
 def main(config: DictConfig) -> None:
     """Run the job."""
-    L.seed_everything(config.seed)
-    model = build_model(config)
-    sampler = instantiate(config.data.sampler)
-    pixels = decode(Path(config.video), lambda total, fps: sampler(total, fps, config.data.frames))
-    clip = transform_clip(pixels, resize_and_crop(model.image_size), None)
-    figure = draw_tokens(model, normalize(clip.unsqueeze(0), preprocessing(model))[0], config.blocks)
-    Path(config.picture).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(config.picture, dpi=200)
-    print(config.picture)
+    from retrieval.pictures.running import run_draw
+
+    run_draw(config)
 
 
 if __name__ == "__main__":

@@ -1,51 +1,16 @@
 """`python -m retrieval.profile`: every reducer side by side, on paper and as measured."""
 
-from pathlib import Path
-
-import lightning as L
-import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from retrieval.efficiency.profile import Build, Profile, Settings, base_source, print_profile, reducer_configs, run
 from retrieval.jobs import job
-from retrieval.jobs.results import save_config
-from retrieval.training.building import plain
 
 
 @job("profile")
 def main(config: DictConfig) -> None:
     """Run the job."""
-    L.seed_everything(config.seed)
-    settings: Settings = instantiate(config.profile, _convert_="all")
-    source = base_source(config.backbone.source, config.ckpt_path, settings.pretrained)
-    builds = {
-        label: Build(
-            source,
-            reducer,
-            plain(config.tuning),
-            plain(config.optimizer),
-            config.data.frames,
-            config.words,
-            settings.place,
-        )
-        for label, reducer in reducer_configs(settings.reducers, config).items()
-    }
-    facts = {
-        "backbone": source,
-        "frames": config.data.frames,
-        "words": config.words,
-        "tuning": config.tuning["_target_"],
-        "device": torch.cuda.get_device_name() if settings.place == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "rounds": settings.rounds,
-        "warmup": settings.warmup,
-    }
-    save_config(config)
-    profile = Profile(Path(config.run_dir), facts)
-    run(builds, settings, profile)
-    print_profile(profile)
+    from retrieval.efficiency.profile.running import run_profile
+
+    run_profile(config)
 
 
 if __name__ == "__main__":

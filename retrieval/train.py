@@ -1,58 +1,16 @@
 """`python -m retrieval.train`: train, choose the checkpoint on validation, read the test split once."""
 
-from pathlib import Path
-
-import lightning as L
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from retrieval.efficiency.cost import cost, trained_parameters
-from retrieval.errors import UserError
 from retrieval.jobs import job
-from retrieval.jobs.results import report, save_config
-from retrieval.jobs.runs import resumed_checkpoint
-from retrieval.model import read_checkpoint
-from retrieval.model.tuning import lora_rank, merge_lora, save_adapter
-from retrieval.tracking import log_config, log_summary
-from retrieval.training.building import best_checkpoint, build_datamodule, build_module, build_trainer
 
 
 @job("train")
 def main(config: DictConfig) -> float:
     """Run the job; returns the best value of what the checkpoint was chosen by, for searches over configs."""
-    L.seed_everything(config.seed, workers=True)
-    resume_from = resumed_checkpoint(config.run_dir, config.ckpt_path)
-    module = build_module(config)
-    data = build_datamodule(config, module.model)
-    trainer = build_trainer(config)
-    best = best_checkpoint(trainer)
-    save_config(config)
-    log_config(trainer, config, HydraConfig.get().runtime.choices["reducer"])
-    trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
+    from retrieval.training.running import train
 
-    if not best.best_model_path:
-        raise UserError("validation never ran, so no checkpoint was chosen: lower trainer.check_val_every_n_epoch")
-    metrics = trainer.test(module, data, ckpt_path=best.best_model_path, weights_only=True, verbose=False)[0]
-    epoch = read_checkpoint(Path(best.best_model_path))["epoch"]
-    trained = trained_parameters(module.model)
-    if lora_rank(module.model) is not None and trainer.is_global_zero:
-        save_adapter(module.model, Path(config.run_dir, "adapter"))
-    merge_lora(module.model)
-    costs = cost(module.model, config.data.frames, config.words)
-    log_summary(trainer, costs | {"trained_parameters": trained})
-    report(
-        config.run_dir,
-        metrics,
-        split="test",
-        frames=config.data.frames,
-        words=config.words,
-        checkpoint=f"best {best.monitor} (epoch {epoch})",
-        selected_on=data.selected_on,
-        seed=config.seed,
-        trained_parameters=trained,
-        cost=costs,
-    )
-    return float(best.best_model_score or 0.0)
+    return train(config)
 
 
 if __name__ == "__main__":
