@@ -24,7 +24,11 @@ from retrieval.training.building import (
 
 
 def train(config: DictConfig) -> float:
-    """Train, choose the checkpoint on validation, read the test split once; returns the best value of what the checkpoint was chosen by, for searches over configs."""
+    """Train, choose the checkpoint on validation, read the test split once.
+
+    Returns:
+        The best value of what the checkpoint was chosen by, for searches over configs.
+    """
     L.seed_everything(config.seed, workers=True)
     resume_from = resumed_checkpoint(config.run_dir, config.ckpt_path)
     module = build_module(config)
