@@ -19,9 +19,9 @@ from retrieval.errors import UserError
 from retrieval.jobs.errors import COMPOSITION, is_mistake, one_line
 from retrieval.jobs.files import write
 from retrieval.jobs.keys import CONF, check_missing
-from retrieval.jobs.logs import log_to_screen, only_to_files
+from retrieval.jobs.logs import leave_log_to_us, log_to_screen, only_to_files
 from retrieval.jobs.processes import is_first_process
-from retrieval.jobs.runs import ERROR, register_resolvers
+from retrieval.jobs.runs import ERROR, discard_if_empty, register_resolvers
 
 Job = Callable[[DictConfig], Any]
 
@@ -70,10 +70,12 @@ def guarded(task: Job, started: list[bool]) -> Job:
             return _run_in_sweep(task, config)
         try:
             check_missing(config)
+            leave_log_to_us()
             return task(config)
         except Exception as error:
             if is_mistake(error):
                 only_to_files(f"error: {one_line(error)}")
+                discard_if_empty(config)
                 sys.exit(f"error: {one_line(error)}")
             _keep_traceback(config)
             raise
@@ -104,6 +106,7 @@ def _run_in_sweep(task: Job, config: DictConfig) -> Any:
     config.run_dir = HydraConfig.get().runtime.output_dir
     check_missing(config)
     with log_to_screen(Path(config.run_dir).name):
+        leave_log_to_us()
         return run_once(task, config)
 
 

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from retrieval.jobs.files import refusals
 from retrieval.jobs.processes import is_first_process
@@ -23,15 +23,16 @@ class Screen(logging.StreamHandler[TextIO]):
     """
 
     def __init__(self, label: str) -> None:
-        logging.Handler.__init__(self, logging.NOTSET if is_first_process() else logging.WARNING)
+        super().__init__(sys.stdout)
+        self.setLevel(logging.NOTSET if is_first_process() else logging.WARNING)
         self.addFilter(_is_ours_or_a_warning)
         self.addFilter(lambda record: getattr(record, "on_screen", True))
         self.setFormatter(_Brief(label))
 
-    @property
-    def stream(self) -> TextIO:
-        """Standard output, as it is now."""
-        return sys.stdout
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line to standard output, as it is now."""
+        self.stream = sys.stdout
+        super().emit(record)
 
 
 class _Brief(logging.Formatter):
@@ -97,12 +98,26 @@ class _RunFile(logging.FileHandler):
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
 
 
+def leave_log_to_us() -> None:
+    """Lightning puts a handler of its own on the screen as it is imported, which tells all warnings a second time."""
+    import lightning
+
+    logging.getLogger(lightning.__name__).handlers.clear()
+
+
 def only_to_files(message: str) -> None:
     """Log an error that is told on the screen in another way."""
     _log.error(message, extra={"on_screen": False})
 
 
-def _log_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """A warning to users as it is; one to developers with its place."""
     place = "" if issubclass(category, UserWarning) else f"{filename}:{lineno}: {category.__name__}: "
     logging.getLogger("py.warnings").warning("%s%s", place, message)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from rich.table import Table
 
@@ -64,7 +64,7 @@ class Results:
     trained_parameters: int | None = None
 
     @classmethod
-    def measured(cls, logged: Mapping[str, float], **facts: Any) -> Self:
+    def measured(cls, logged: Mapping[str, float], **facts: Any) -> "Results":
         """From metrics as Lightning logged them, `test/t2v/r_at_1`, with videos and captions among them.
 
         Args:
@@ -72,11 +72,10 @@ class Results:
             facts: all other fields.
         """
         metrics = {name.partition("/")[2]: round(value, 4) for name, value in logged.items()}
-        counts = {name: int(metrics[name]) for name in ("videos", "captions")}
-        return cls(metrics=metrics, **counts, **facts)
+        return cls(metrics=metrics, videos=int(metrics["videos"]), captions=int(metrics["captions"]), **facts)
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, path: Path) -> "Results":
         """What `write` wrote.
 
         Raises:

@@ -6,6 +6,7 @@ from datetime import datetime
 from itertools import count
 from netrc import NetrcParseError, netrc
 from pathlib import Path
+from shutil import rmtree
 from urllib.parse import urlsplit
 
 from hydra.core.hydra_config import HydraConfig
@@ -45,6 +46,18 @@ def start_run(config: DictConfig) -> Path:
     return folder
 
 
+def discard_if_empty(config: DictConfig) -> None:
+    """Delete the run's folder where nothing but the config and the log has come of it."""
+    if OmegaConf.is_missing(config, "run_dir") or not is_first_process():
+        return
+    folder = Path(config.run_dir)
+    files = [path for path in folder.rglob("*") if not path.is_dir()]
+    if all(path == folder / CONFIG or path.suffix == ".log" for path in files):
+        rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # other runs of this name
+            folder.parent.rmdir()
+
+
 def save_config(config: DictConfig) -> None:
     """Write the resolved config into the run's folder."""
     if is_first_process():
@@ -69,9 +82,7 @@ def resumed_checkpoint(config: DictConfig) -> Path | None:
         )
         raise UserError(f"ckpt_path={config.ckpt_path}: no checkpoint {place}")
     if "architecture" not in read_checkpoint(path):
-        raise UserError(
-            f"ckpt_path={config.ckpt_path}: no run to resume; to start from its weights set backbone.source"
-        )
+        raise UserError(f"ckpt_path={config.ckpt_path}: not made by training; backbone.source starts from its weights")
     return path
 
 
@@ -128,7 +139,7 @@ def _last_checkpoint(config: DictConfig) -> Path | None:
 
 
 def _command() -> str:
-    return HydraConfig.get().job.config_name if HydraConfig.initialized() else "job"
+    return str(HydraConfig.get().job.config_name) if HydraConfig.initialized() else "job"
 
 
 def wandb_mode() -> str:
