@@ -98,3 +98,8 @@ def trained_with(content: dict[str, Any]) -> str:
     reducer = " + ".join(name for name in names if name != "Chain").replace("Reducer", "no reducer")
     heads = [target.rpartition(".")[2] for target in targets(content.get("head"))]
     return f"{reducer or 'a reducer it does not tell'} and the head {heads[0] if heads else 'Mean'}"
+
+
+def part_name(part: Reducer | Head) -> str:
+    """What a reducer or a head is called: its class; `none` for the reducer that leaves all as it is."""
+    return "none" if type(part) is Reducer else type(part).__name__

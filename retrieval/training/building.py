@@ -72,11 +72,11 @@ def build_datamodule(config: DictConfig, model: CLIP, with_bank: bool = False, *
     return instantiate(config.data, image_size=model.image_size, tokenizer=tokenizer, with_bank=with_bank, **choices)
 
 
-def build_trainer(config: DictConfig) -> L.Trainer:
-    """Lightning's trainer with the config's callbacks and logger."""
-    callbacks = list((built(plain(config.get("callbacks"))) or {}).values())
+def build_trainer(config: DictConfig, *callbacks: L.Callback) -> L.Trainer:
+    """Lightning's trainer with the config's callbacks and logger, and further callbacks before them."""
+    callbacks = (*callbacks, *(built(plain(config.get("callbacks"))) or {}).values())
     logger = built(plain(config.get("logger"))) or False
-    return instantiate(config.trainer, callbacks=callbacks, logger=logger, _convert_="all")
+    return instantiate(config.trainer, callbacks=list(callbacks), logger=logger, _convert_="all")
 
 
 def best_checkpoint(trainer: L.Trainer) -> ModelCheckpoint:

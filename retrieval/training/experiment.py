@@ -30,11 +30,17 @@ def describe(config: DictConfig) -> dict[str, Any]:
     """What a later evaluation takes from a training: its data, frames and words; empty outside a Hydra job."""
     if not HydraConfig.initialized():
         return {}
-    choices = {group: HydraConfig.get().runtime.choices.get(group) for group in (*CHOICES, "backbone")}
+    groups = (*CHOICES, "backbone", "reducer", "head")
+    choices = {group: HydraConfig.get().runtime.choices.get(group) for group in groups}
     knobs = _knobs(config)
     if "data.root" in knobs:
         knobs["data.root"] = str(Path(knobs["data.root"]).absolute())
     return {"choices": choices, "knobs": knobs}
+
+
+def selected_on(content: dict[str, Any]) -> str | None:
+    """What a checkpoint of ours was chosen on; None where the file does not tell."""
+    return content.get(RetrievalDataModule.__qualname__, {}).get("selected_on")
 
 
 def recalled(config: DictConfig, name: str, content: dict[str, Any], source: str) -> DictConfig:
@@ -60,8 +66,7 @@ def recalled(config: DictConfig, name: str, content: dict[str, Any], source: str
         if _is_taken(knob, given) and OmegaConf.select(whole, knob, throw_on_missing=False) != value:
             _check_plain(knob, value, source)
             OmegaConf.update(whole, knob, value)
-    _tell(whole, choices, experiment.get("knobs", {}), given)
-    whole.run_dir = config.run_dir
+    _tell(whole, experiment.get("choices", {}), experiment.get("knobs", {}), given)
     return whole
 
 
@@ -74,8 +79,10 @@ def _is_taken(knob: str, given: set[str]) -> bool:
 
 def _tell(config: DictConfig, choices: dict[str, Any], knobs: dict[str, Any], given: set[str]) -> None:
     """Warn of what the user changed against the training."""
-    for group in choices.keys() & given:
-        _log.warning("%s is not that of the training, which had %s", group, choices[group])
+    for group in sorted(choices.keys() & given):
+        ours = HydraConfig.get().runtime.choices.get(group)
+        if ours != choices[group]:
+            _log.warning("%s=%s, but the checkpoint was trained with %s", group, ours, choices[group])
     for knob, theirs in knobs.items():
         ours = OmegaConf.select(config, knob, throw_on_missing=False)
         if knob in given and ours != theirs:

@@ -1,6 +1,5 @@
 """The LightningModule: encode, loss, retrieval metrics, optimizer."""
 
-import logging
 from collections.abc import Callable, Mapping
 from math import log
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import lightning as L
 import torch
 from jaxtyping import Float
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -22,7 +20,6 @@ from retrieval.training.losses import Contrastive
 
 MAX_LOGIT_SCALE = log(100)
 MakeOptimizer = Callable[[CLIP, nn.Module, int], tuple[Optimizer, LRScheduler]]
-_log = logging.getLogger(__name__)
 
 
 class RetrievalModule(L.LightningModule):
@@ -113,7 +110,6 @@ class RetrievalModule(L.LightningModule):
         if self.optimizer is None:
             raise UserError("this module was made to evaluate: give it an optimizer to train")
         optimizer, schedule = self.optimizer(self.model, self.loss, int(self.trainer.estimated_stepping_batches))
-        _tell_groups(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _identity(self) -> dict[str, Any]:
@@ -137,15 +133,3 @@ class RetrievalModule(L.LightningModule):
         for part, ours in self._identity().items():
             if checkpoint.get(part, ours) != ours:
                 raise UserError(f"ckpt_path: the checkpoint's {part} is {checkpoint[part]}, this run's is {ours}")
-
-
-@rank_zero_only
-def _tell_groups(optimizer: Optimizer) -> None:
-    """Log how many tensors and parameters each group of the optimizer trains, so that nothing is frozen unseen."""
-    for group in optimizer.param_groups:
-        numbers = sum(parameter.numel() for parameter in group["params"])
-        name = group.get("name", "parameters")
-        rate = group.get("initial_lr", group["lr"])
-        _log.info(
-            "trains %s: %d tensors, %s parameters, peak rate %g", name, len(group["params"]), f"{numbers:,}", rate
-        )
