@@ -7,13 +7,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.errors import UserError
 from retrieval.jobs.errors import one_line
-from retrieval.jobs.results import save_config
-from retrieval.jobs.runs import LAST_CHECKPOINT
+from retrieval.jobs.processes import is_first_process
+from retrieval.jobs.runs import LAST_CHECKPOINT, save_config
 
 CONFIG, VALUE, ERROR = "config.yaml", "value.json", "error.txt"
 NOT_COMPARED = ("ckpt_path", "output")
@@ -76,9 +75,9 @@ def differences(folder: Path, config: DictConfig) -> list[str]:
     return [f"{name}={theirs.get(name)}, now {ours.get(name)}" for name in names]
 
 
-@rank_zero_only
 def _save_value(folder: Path, value: Any) -> None:
-    (folder / VALUE).write_text(json.dumps(value) + "\n")
+    if is_first_process():
+        (folder / VALUE).write_text(json.dumps(value) + "\n")
 
 
 def knobs(config: Any) -> dict[str, Any]:

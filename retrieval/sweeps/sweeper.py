@@ -19,10 +19,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from retrieval.errors import UserError
 from retrieval.jobs.errors import REFUSALS, one_line
-from retrieval.jobs.results import save_config
-from retrieval.jobs.runs import LAST_CHECKPOINT
+from retrieval.jobs.runs import LAST_CHECKPOINT, save_config
 from retrieval.sweeps.grids import Point, folder_name, points
-from retrieval.sweeps.outline import check_job
 from retrieval.sweeps.states import ERROR, State, differences, has_results, state
 
 NAMESPACE = "hydra_plugins.retrieval"
@@ -95,7 +93,7 @@ class JobSweeper(Sweeper):
             try:
                 jobs.append(self._compose(point))
             except REFUSALS as error:
-                refused[point] = one_line(error)
+                refused[point] = one_line(error, overrides=list(point.overrides))
         _refuse(refused)
         return jobs
 
@@ -111,6 +109,7 @@ class JobSweeper(Sweeper):
             task = deepcopy(config)
             with read_write(task), open_dict(task):
                 del task["hydra"]
+            task.run_dir = str(folder)
             OmegaConf.resolve(task)
         finally:
             HydraConfig.instance().cfg = outer
@@ -141,6 +140,8 @@ def _check(jobs: Sequence[Job]) -> None:
     Raises:
         UserError: naming every one that cannot work or would overwrite another, and why.
     """
+    from retrieval.sweeps.outline import check_job  # which imports torch
+
     refused, data = {}, []
     for job in jobs:
         changed = differences(job.folder, job.config) if has_results(job.folder) else []

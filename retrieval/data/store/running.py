@@ -13,7 +13,7 @@ from retrieval.data import RetrievalDataModule
 from retrieval.data.corpora import Corpus, Record
 from retrieval.data.store.preparation import Report, prepare
 from retrieval.errors import UserError
-from retrieval.jobs.results import save_config
+from retrieval.jobs.runs import start_run
 
 
 def run_prepare(config: DictConfig) -> None:
@@ -23,9 +23,9 @@ def run_prepare(config: DictConfig) -> None:
     store, decoder, sampler = (instantiate(data[part]) for part in ("store", "decoder", "sampler"))
     corpus.prepare()
     records = _records(corpus, list(config.splits))
-    save_config(config)
+    folder = start_run(config)
     report = prepare(records, store, decoder, sampler, data.frames, data.num_workers)
-    _tell(report, Path(config.run_dir, "report.json"))
+    _tell(report, folder / "report.json")
 
 
 def build_corpus(data: DictConfig) -> Corpus:

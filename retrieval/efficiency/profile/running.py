@@ -1,14 +1,12 @@
 """The work of `retrieval.profile`, from a composed config to its files."""
 
-from pathlib import Path
-
 import lightning as L
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from retrieval.efficiency.profile import Build, Profile, Settings, base_source, print_profile, reducer_configs, run
-from retrieval.jobs.results import save_config
+from retrieval.jobs.runs import start_run
 from retrieval.training.building import plain
 
 
@@ -40,7 +38,6 @@ def run_profile(config: DictConfig) -> None:
         "rounds": settings.rounds,
         "warmup": settings.warmup,
     }
-    save_config(config)
-    profile = Profile(Path(config.run_dir), facts)
+    profile = Profile(start_run(config), facts)
     run(builds, settings, profile)
     print_profile(profile)

@@ -15,7 +15,7 @@ from torch import Tensor
 from retrieval.efficiency.latency import interleaved
 from retrieval.model.video import VideoTower
 from retrieval.reducers import Reducer
-from retrieval.sweeps import outline
+from retrieval.sweeps.outline import outline
 
 VIDEOS, ROUNDS, WARMUP = 4, 15, 2
 FILE = "latency.json"
