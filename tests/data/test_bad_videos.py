@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from retrieval.data.decoding import VideoError
+
 from retrieval.data.sampling import even_frames
 from tests.data.recorder import Recorder, trainer
 

@@ -6,9 +6,9 @@ import av
 import numpy as np
 import pytest
 import torch
+from retrieval.data.decoding import VideoError, decode
 
 from retrieval.data.corpora.moving_shapes import encode
-from retrieval.data.decoding import VideoError, decode
 from retrieval.data.sampling import even_frames
 
 CLIPS = Path(__file__).parents[3] / "shared" / "clips"

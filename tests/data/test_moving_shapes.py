@@ -7,10 +7,10 @@ import av
 import numpy as np
 import open_clip
 import pytest
+from retrieval.data.decoding import decode
 
 from retrieval.data import scenes
 from retrieval.data.corpora import MovingShapes
-from retrieval.data.decoding import decode
 from retrieval.data.sampling import even_frames, segment_frames
 
 KNOBS = {"seed": 3, "train": 6, "val": 3, "test": 8, "size": 64, "fps": 12, "seconds": 2.0, "twin_share": 0.5}

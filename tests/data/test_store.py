@@ -14,6 +14,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from retrieval.data.decoding import VideoError, decode
 from torch.nn import functional as F
 
 from retrieval.data import RetrievalDataModule
@@ -21,7 +22,6 @@ from retrieval.data.corpora import Folder
 from retrieval.data.corpora.base import Record
 from retrieval.data.corpora.moving_shapes import encode
 from retrieval.data.dataset import ClipReader
-from retrieval.data.decoding import VideoError, decode
 from retrieval.data.sampling import even_frames, segment_frames
 from retrieval.data.store.frames import FrameStore, environment, nearest
 from retrieval.data.store.preparation import grid, prepare

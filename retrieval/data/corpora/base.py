@@ -1,4 +1,4 @@
-"""The contract of a corpus: whoever reads a benchmark's annotations returns a list of records per split."""
+"""The contract of a corpus: whoever reads a set's annotations returns a list of records per split."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -51,6 +51,12 @@ class Corpus(ABC):
             UserError: a split that is unknown or has no videos.
             UserError: annotations that are not there.
         """
+
+
+def check_choice(knob: str, value: str, choices: Sequence[str]) -> None:
+    """Raise UserError unless `value`, of the knob `data.<knob>`, is one of `choices`."""
+    if value not in choices:
+        raise UserError(f"data.{knob}={value!r}: choose one of {', '.join(choices)}")
 
 
 def check_split(split: str) -> None:

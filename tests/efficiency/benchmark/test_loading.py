@@ -3,10 +3,10 @@
 from functools import partial
 
 import torch
+from retrieval.data.decoding import decode
 
 from retrieval.benchmark import main
 from retrieval.data.corpora.base import Record
-from retrieval.data.decoding import decode
 from retrieval.data.sampling import even_frames
 from retrieval.data.store import FrameStore
 from retrieval.data.store.preparation import prepare
