@@ -26,16 +26,17 @@ from retrieval.pictures import draw_tokens
 ROOT = Path(__file__).parents[1]
 OUR_OWN = ("conf", "notebooks", "retrieval", "tests")
 PAGES = sorted([*ROOT.glob("*.md"), *(page for part in OUR_OWN for page in (ROOT / part).rglob("*.md"))])
-README = (ROOT / "README.md").read_text()
+FIRST = ROOT / "README.md"
+README = FIRST.read_text()
 
 
 def blocks(language: str, pages: list[Path] = PAGES) -> list[str]:
     return [block for page in pages for block in re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)]
 
 
-def commands() -> list[tuple[str, list[str]]]:
+def commands(pages: list[Path] = PAGES) -> list[tuple[str, list[str]]]:
     """Each command that is shown, by its name and its arguments."""
-    lines = "\n".join(blocks("bash") + blocks("")).splitlines()
+    lines = "\n".join(blocks("bash", pages) + blocks("", pages)).splitlines()
     shown = sorted({line for line in lines if line.startswith("python -m retrieval.")})
     return [(words[2].removeprefix("retrieval."), words[3:]) for words in map(shlex.split, shown)]
 
@@ -43,9 +44,7 @@ def commands() -> list[tuple[str, list[str]]]:
 @pytest.fixture
 def outside(tmp_path) -> Path:
     """A user's folder with `my_parts.py` and `conf/`, written from README's own words."""
-    (tmp_path / "my_parts.py").write_text(
-        "\n".join(code for code in blocks("python", [ROOT / "README.md"]) if "class " in code)
-    )
+    (tmp_path / "my_parts.py").write_text("\n".join(code for code in blocks("python", [FIRST]) if "class " in code))
     shown = re.findall(r"`(conf/\S+\.yaml)`:\n\n```yaml\n(.*?)```", README, re.DOTALL)
     named = re.findall(r"`(_target_: \S+)` in\s+`(conf/\S+\.yaml)`", README)
     files = dict(shown) | {name: text for text, name in named}
@@ -169,7 +168,7 @@ ONE_ROUND = ["backbone=tiny", "profile.batch_sizes=[1]", "profile.rounds=2", "pr
 def test_parts_from_outside_train_evaluate_draw_and_profile(outside):
     """README's commands in the user's own folder, made quick."""
     write_videos(outside / "videos")
-    own = [command for command in commands() if "--config-dir" in command[1]]
+    own = [command for command in commands([FIRST]) if "--config-dir" in command[1]]
     (others,) = (arguments for _, arguments in own if "data=named_files" in arguments)
     shown = {name: arguments for name, arguments in own if arguments is not others}
 
