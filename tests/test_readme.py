@@ -37,17 +37,17 @@ def blocks(language: str, pages: list[Path] = PAGES) -> list[str]:
 def commands(pages: list[Path] = PAGES) -> list[tuple[str, list[str]]]:
     """Each command that is shown, by its name and its arguments."""
     lines = "\n".join(blocks("bash", pages) + blocks("", pages)).splitlines()
-    shown = sorted({line for line in lines if line.startswith("python -m retrieval.")})
-    return [(words[2].removeprefix("retrieval."), words[3:]) for words in map(shlex.split, shown)]
+    starts = sorted({line for line in lines if line.startswith("python -m retrieval.")})
+    return [(words[2].removeprefix("retrieval."), words[3:]) for words in map(shlex.split, starts)]
 
 
 @pytest.fixture
 def outside(tmp_path) -> Path:
     """A user's folder with `my_parts.py` and `conf/`, written from README's own words."""
     (tmp_path / "my_parts.py").write_text("\n".join(code for code in blocks("python", [FIRST]) if "class " in code))
-    shown = re.findall(r"`(conf/\S+\.yaml)`:\n\n```yaml\n(.*?)```", README, re.DOTALL)
-    named = re.findall(r"`(_target_: \S+)` in\s+`(conf/\S+\.yaml)`", README)
-    files = dict(shown) | {name: text for text, name in named}
+    fenced = re.findall(r"`(conf/\S+\.yaml)`:\n\n```yaml\n(.*?)```", README, re.DOTALL)
+    inline = re.findall(r"`(_target_: \S+)` in\s+`(conf/\S+\.yaml)`", README)
+    files = dict(fenced) | {name: text for text, name in inline}
     assert sorted(name.split("/")[1] for name in files) == ["data", "head", "loss", "reducer"]
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -170,16 +170,16 @@ def test_parts_from_outside_train_evaluate_draw_and_profile(outside):
     write_videos(outside / "videos")
     own = [command for command in commands([FIRST]) if "--config-dir" in command[1]]
     (others,) = (arguments for _, arguments in own if "data=named_files" in arguments)
-    shown = {name: arguments for name, arguments in own if arguments is not others}
+    of_reducer = {name: arguments for name, arguments in own if arguments is not others}
 
     start(outside, "train", others, *ONE_EPOCH, f"data.root={outside / 'videos'}")
-    start(outside, "train", shown["train"], *ONE_EPOCH, *FEW)
+    start(outside, "train", of_reducer["train"], *ONE_EPOCH, *FEW)
     (checkpoint,) = outside.glob("runs/*keep_half*/*/checkpoints/best.ckpt")
-    start(outside, "evaluate", shown["evaluate"], "data.num_workers=0", f"ckpt_path={checkpoint}")
+    start(outside, "evaluate", of_reducer["evaluate"], "data.num_workers=0", f"ckpt_path={checkpoint}")
     (video, *_) = outside.glob("videos/test/*.mp4")
-    start(outside, "draw", shown["draw"], f"video={video}", f"ckpt_path={checkpoint}", "picture=tokens.png")
+    start(outside, "draw", of_reducer["draw"], f"video={video}", f"ckpt_path={checkpoint}", "picture=tokens.png")
     assert (outside / "tokens.png").is_file()
-    start(outside, "profile", shown["profile"], *ONE_ROUND)
+    start(outside, "profile", of_reducer["profile"], *ONE_ROUND)
     assert [*outside.glob("runs/*profile*/*/profile.json")]
 
 
