@@ -37,10 +37,11 @@ EVIL = (
 
 
 @pytest.mark.parametrize("target", EVIL)
-@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: {"reducers": [x]} | KMEDOIDS, lambda x: KMEDOIDS | {"block": x}])
-def test_other_targets_are_refused(target, wrap):
-    with pytest.raises(ValueError, match=r"a\.ckpt: (made with .*, which is no reducer that is known here|the check)"):
-        build_saved(wrap({"_target_": target, "command": "true"}), Reducer, "a.ckpt")
+def test_other_targets_are_refused(target):
+    evil = {"_target_": target, "command": "true"}
+    for config in (evil, KMEDOIDS | {"reducers": [evil]}, KMEDOIDS | {"block": evil}):
+        with pytest.raises(ValueError, match=r"a\.ckpt: made with .*, which is no reducer that is known here"):
+            build_saved(config, Reducer, "a.ckpt")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_a_class_of_others_is_known_once_its_module_is_imported(tmp_path, monkey
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     config = {"_target_": "their_reducers.Theirs", "knob": 3}
-    with pytest.raises(ValueError, match="their_reducers.Theirs, which is no reducer that is known here"):
+    with pytest.raises(ValueError, match=r"their_reducers\.Theirs, which is no reducer that is known here"):
         build_saved(config, Reducer, "a.ckpt")
     assert "their_reducers" not in sys.modules
     __import__("their_reducers")

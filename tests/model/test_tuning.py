@@ -7,8 +7,8 @@ from torch import nn
 
 from retrieval import load_model
 from retrieval.efficiency.cost import trained_parameters
-from retrieval.model.tuning import frozen, full, lora, merge_lora, new_weights, save_adapter
 from retrieval.heads import SequenceTransformer
+from retrieval.model.tuning import frozen, full, lora, merge_lora, new_weights, save_adapter
 from retrieval.reducers import TempMe
 from retrieval.training.optimization import adamw, parameter_groups, warmup_cosine
 from tests.conftest import TINY_CLIP
