@@ -3,6 +3,7 @@
 import peft
 import pytest
 import torch
+from torch import nn
 
 from retrieval import load_model
 from retrieval.efficiency.cost import trained_parameters
@@ -36,7 +37,7 @@ def test_nothing_to_train_is_refused():
     model = load_model(TINY_CLIP)
     frozen(model)
     with pytest.raises(ValueError, match="nothing to train"):
-        adamw(model, 10, lr=1.0, new_lr=1.0, weight_decay=0.0, warmup=0.0)
+        adamw(model, nn.Module(), 10, lr=1.0, new_lr=1.0, weight_decay=0.0, warmup=0.0)
 
 
 def test_fresh_adapters_change_nothing_and_merged_ones_no_feature():
@@ -72,7 +73,10 @@ def test_impossible_ranks_are_refused(rank):
 def test_rates_and_decay_by_kind_of_parameter():
     model = load_model(TINY_CLIP, TempMe(), lora_rank=8)
     full(model)
-    groups = {(group["lr"], group["weight_decay"]): group["params"] for group in parameter_groups(model, 0.1, 0.2, 0.3)}
+    groups = {
+        (group["lr"], group["weight_decay"]): group["params"]
+        for group in parameter_groups(model, nn.Module(), 0.1, 0.2, 0.3)
+    }
     assert groups.keys() == {(0.1, 0.3), (0.1, 0.0), (0.2, 0.3)}
     assert {parameter.ndim for parameter in groups[0.1, 0.0]} == {0, 1}
     assert len(groups[0.2, 0.3]) == 2 * (12 + 4) + 3
