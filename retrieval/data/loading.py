@@ -36,7 +36,7 @@ class EpochSampler(DistributedSampler[int]):
         return ((index, self.epoch) for index in islice(super().__iter__(), self.skip, None))
 
 
-class TrainingLoader(DataLoader[TrainingBatch]):
+class TrainingLoader(DataLoader[TrainingSample]):
     """A data loader whose place in the epoch goes into the checkpoint; needs an `EpochSampler` for that."""
 
     batches = 0  # given out in this epoch

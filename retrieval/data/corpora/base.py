@@ -30,9 +30,18 @@ class Record:
     end: float | None = None
     duration: float | None = None
 
+    def __post_init__(self) -> None:
+        """Raises UserError where `captions` are not texts: a lone string would be taken letter by letter."""
+        texts = () if isinstance(self.captions, str) else self.captions
+        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+            raise UserError(f"{self.video_id}: captions are {self.captions!r}, not a tuple of texts, at least one")
+
 
 class Corpus(ABC):
-    """A captioned set of videos.
+    """A captioned set of videos; `records` is all that one has to write, in one file inside or outside this package.
+
+    A config names it: `data.corpus._target_`, with `_partial_: true`; every other key that the file under `conf/data`
+    adds to `data/default`, such as `root`, is handed to its constructor.
 
     Attributes:
         splits: those that the field agrees on; where `val` is not among them, part of training is held out for it.

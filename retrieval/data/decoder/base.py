@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import UInt8
 from torch import Tensor
@@ -40,6 +40,7 @@ class VideoFile(ABC):
         """
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """Opens a file whose frames are shrunk to `short_side` pixels on the shorter side, never enlarged; None: as is.
 
