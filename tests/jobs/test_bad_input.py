@@ -41,7 +41,6 @@ def table(tmp_path) -> Path:
         (["reducer=tempme", "data.frames=10"], "which does not divide frames=10"),
         (["backbone=custom", "backbone.source={table}/half.safetensors"], "half.safetensors: damaged"),
         (["backbone=custom", "backbone.source=ViT-Z"], "unknown backbone 'ViT-Z'"),
-        (["data.batch_size=4000"], "data.batch_size=4000"),
         (["words=99"], "words=99"),
         (["reducer=none", "tuning=frozen"], "nothing to train"),
         (["ckpt_path=nowhere.ckpt"], "ckpt_path=nowhere.ckpt: no checkpoint there"),

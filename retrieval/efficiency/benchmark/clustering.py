@@ -1,6 +1,6 @@
 """Our clustering beside the published procedure: time, peak memory, and whether the medoids agree."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from dataclasses import dataclass
 
 import torch
@@ -34,12 +34,6 @@ class Case:
 
 
 CASES = [Case("k-medoids", 96, 98, 49), Case("k-medoids", 16, 784, 160), Case("spectral", 64, 147, 49)]
-
-
-def configure(parser: ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("--repeat", type=int, default=3, help="runs of each, of which the best counts (default 3)")
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: the CPU, and CUDA where there is one")
 
 
 def run(arguments: Namespace) -> None:
