@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from retrieval.efficiency.cost import cost, trained_parameters
 from retrieval.errors import UserError
 from retrieval.jobs.results import Results
-from retrieval.jobs.runs import METRICS, is_finished, resumed_checkpoint, start_run
+from retrieval.jobs.runs import LAST, METRICS, is_finished, resumed_checkpoint, start_run
 from retrieval.model import CLIP, read_checkpoint
 from retrieval.model.loading import part_name
 from retrieval.model.tuning import lora_rank, merge_lora, save_adapter
@@ -38,7 +38,7 @@ def train(config: DictConfig) -> float:
     """
     L.seed_everything(config.seed, workers=True, verbose=False)
     resume_from = resumed_checkpoint(config)
-    if resume_from and (value := _finished(resume_from, config)) is not None:
+    if config.ckpt_path == LAST and resume_from and (value := _finished(resume_from, config)) is not None:
         return value
     module = build_module(config)
     data = build_datamodule(config, module.model, with_bank=module.metrics.takes_bank)
