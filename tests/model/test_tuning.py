@@ -7,6 +7,7 @@ from torch import nn
 
 from retrieval import load_model
 from retrieval.efficiency.cost import trained_parameters
+from retrieval.heads import SequenceTransformer
 from retrieval.model.tuning import frozen, full, lora, merge_lora, new_weights, save_adapter
 from retrieval.reducers import TempMe
 from retrieval.training.optimization import adamw, parameter_groups, warmup_cosine
@@ -87,3 +88,17 @@ def test_the_rate_warms_up_and_falls_to_zero():
     assert rates[:11] == sorted(rates[:11])
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert (max(rates), rates[-1]) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("tune", [lora, frozen])
+def test_a_heads_parameters_train_because_the_head_owns_them(tune):
+    model = load_model("ViT-tiny-8", head=SequenceTransformer(2))
+    tune(model)
+    assert all(parameter.requires_grad for parameter in model.head.parameters())
+    assert not any(".lora_" in name for name, _ in model.head.named_parameters())
+    assert not model.text.positional_embedding.requires_grad
+    groups = {group["name"]: group["params"] for group in parameter_groups(model, nn.Linear(2, 1), 0.1, 0.2, 0.3)}
+    assert groups.keys() == {"new matrices", "new vectors"}
+    trained = {id(parameter) for parameters in groups.values() for parameter in parameters}
+    assert trained >= {id(parameter) for parameter in model.head.parameters()}
+    assert len(groups["new vectors"]) == len([p for p in model.head.parameters() if p.squeeze().ndim < 2]) + 2
