@@ -8,7 +8,7 @@ from PIL import Image
 from torchvision.transforms.v2.functional import to_pil_image
 
 from retrieval.data.dataset import EvaluationVideos
-from retrieval.data.decoding import VideoError
+from retrieval.data.decoder import VideoError
 
 GAP = 8
 

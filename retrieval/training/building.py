@@ -68,8 +68,8 @@ def build_metrics(config: DictConfig, model: CLIP) -> RetrievalMetrics:
 
 def build_datamodule(config: DictConfig, model: CLIP, with_bank: bool = False, **choices: Any) -> RetrievalDataModule:
     """The data, with frames and words as the model wants them."""
-    tokenizer = model.tokenizer(config.words)
-    return instantiate(config.data, image_size=model.image_size, tokenizer=tokenizer, with_bank=with_bank, **choices)
+    words = {"words": config.words, "tokenizer": model.tokenizer(config.words)}
+    return instantiate(config.data, image_size=model.image_size, **words, with_bank=with_bank, **choices)
 
 
 def build_trainer(config: DictConfig, *callbacks: L.Callback) -> L.Trainer:

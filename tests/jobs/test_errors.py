@@ -7,7 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader, Dataset
 
-from retrieval.data.decoder.base import VideoError
+from retrieval.data.decoder import VideoError
 from retrieval.errors import UserError
 from retrieval.jobs.errors import is_mistake, one_line
 from retrieval.jobs.keys import check_missing, dotted, near

@@ -1,7 +1,7 @@
 """Each of the five sets trains and evaluates end to end on a miniature in its on-disk layout."""
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,31 +9,45 @@ import pytest
 from retrieval.evaluate import main as evaluate
 from retrieval.prepare import main as prepare
 from retrieval.train import main as train
-from tests.miniatures import ANNOTATIONS, MINIATURES, MSVD_CAPTIONS, TEST, TRAIN, VAL
+from tests.jobs.commands import call
+from tests.miniatures import MINIATURES, MSVD_CAPTIONS, TEST, TRAIN, VAL
 
-pytestmark = pytest.mark.skipif(not ANNOTATIONS.is_dir(), reason="no ../shared/annotations")
-SMALL = ["data.frames=2", "data.batch_size=4", "data.num_workers=0", "trainer.accelerator=cpu"]
+SMALL = ["data.frames=2", "data.batch_size=4", "data.num_workers=0", "words=32", "trainer.accelerator=cpu"]
 TRAINING = ["trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
+QUICK = "lsmdc"
+SETS = [name if name == QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MINIATURES]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Callable[[str], Path]:
+    """A function from a set's name to its miniature, written once."""
+    folder = tmp_path_factory.mktemp("sets")
+
+    def write(name: str) -> Path:
+        if not (folder / name).is_dir():
+            (folder / name).mkdir()
+            MINIATURES[name](folder / name)
+        return folder / name
+
+    return write
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(tmp_path, root):
     """A function that runs a job in this process and returns its folder and what it wrote into metrics.json."""
 
     def execute(job, name: str, *overrides: str) -> tuple[Path, dict]:
-        arguments = [f"data={name}", f"data.root={tmp_path}", f"output={tmp_path / 'runs'}", *SMALL, *overrides]
-        monkeypatch.setattr(sys, "argv", ["job", *arguments])
+        place = [] if any(each.startswith("data.root=") for each in overrides) else [f"data.root={root(name)}"]
         before = set(tmp_path.glob("runs/*/*"))
-        job()
+        call(job, f"data={name}", *place, f"output={tmp_path / 'runs'}", *SMALL, *overrides)
         (folder,) = set(tmp_path.glob("runs/*/*")) - before
         return folder, json.loads((folder / "metrics.json").read_text())
 
     return execute
 
 
-@pytest.mark.parametrize("name", MINIATURES)
-def test_a_set_trains_and_evaluates(name, run, tmp_path):
-    MINIATURES[name](tmp_path)
+@pytest.mark.parametrize("name", SETS)
+def test_a_set_trains_and_evaluates(name, run):
     folder, results = run(train, name, *TRAINING)
     assert results["split"] == "test"
     assert results["frames"] == 2
@@ -52,8 +66,8 @@ def test_a_set_trains_and_evaluates(name, run, tmp_path):
     assert again["selected_on"] == results["selected_on"]
 
 
-def test_selection_on_test_is_written_into_the_results(run, tmp_path, capsys):
-    MINIATURES["msrvtt"](tmp_path)
+@pytest.mark.slow
+def test_selection_on_test_is_written_into_the_results(run, capsys):
     folder, results = run(train, "msrvtt", "data.validate_on_test=true", *TRAINING)
     assert results["selected_on"] == "test"
     assert "chosen on test" in capsys.readouterr().out
@@ -61,18 +75,8 @@ def test_selection_on_test_is_written_into_the_results(run, tmp_path, capsys):
     assert run(evaluate, "msrvtt")[1]["selected_on"] is None
 
 
-def test_other_frames_and_words_than_in_training_are_told(run, tmp_path):
-    MINIATURES["lsmdc"](tmp_path)
-    folder, _ = run(train, "lsmdc", *TRAINING)
-    checkpoint = f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
-    with pytest.warns(UserWarning, match=r"^data\.frames=3, but the checkpoint was trained with data\.frames=2$"):
-        run(evaluate, "lsmdc", checkpoint, "data.frames=3")
-    with pytest.warns(UserWarning, match=r"^words=20, but the checkpoint was trained with words=32$"):
-        run(evaluate, "lsmdc", checkpoint, "words=20")
-
-
-def test_qb_norm_is_labelled_beside_the_plain_metrics(run, tmp_path, capsys):
-    MINIATURES["msvd"](tmp_path)
+@pytest.mark.slow
+def test_qb_norm_is_labelled_beside_the_plain_metrics(run, capsys):
     folder, results = run(train, "msvd", "metrics.rescoring=qb_norm", "data.bank_size=100", *TRAINING)
     assert "rescored by qb_norm" in capsys.readouterr().out
     rescored = {name for name in results["metrics"] if name.startswith("qb_norm/")}
@@ -91,32 +95,34 @@ def test_a_rescoring_that_cannot_be_is_one_line(run, tmp_path):
     with pytest.raises(
         SystemExit, match=r"^error: .* query bank of training captions: .* no rows for the split 'train'"
     ):
-        run(evaluate, "folder", "metrics.rescoring=qb_norm")
+        run(evaluate, "folder", f"data.root={tmp_path}", "metrics.rescoring=qb_norm")
     with pytest.raises(SystemExit, match=r"^error: rescoring='qb' is unknown: choose null or one of"):
-        run(evaluate, "folder", "metrics.rescoring=qb")
+        run(evaluate, "folder", f"data.root={tmp_path}", "metrics.rescoring=qb")
 
 
-def test_the_official_split_of_msrvtt_ranks_all_captions(run, tmp_path):
-    MINIATURES["msrvtt"](tmp_path)
+@pytest.mark.slow
+def test_the_official_split_of_msrvtt_ranks_all_captions(run):
     results = run(evaluate, "msrvtt", "data.corpus.partition=full")[1]
     assert (results["videos"], results["captions"]) == (TEST, 20 * TEST)
 
 
-def test_prepared_frames_train_and_evaluate(tmp_path, run, monkeypatch, capsys):
+@pytest.mark.slow
+def test_prepared_frames_train_and_evaluate(tmp_path, run, capsys):
     MINIATURES["msvd"](tmp_path)
     (gone, *_) = sorted((tmp_path / "MSVD_Videos").iterdir())
-    monkeypatch.setattr(sys, "argv", ["job", "data=msvd", f"data.root={tmp_path}", f"output={tmp_path / 'reports'}"])
     gone.rename(tmp_path / "away.txt")
-    prepare()
+    preparing = ["data=msvd", f"data.root={tmp_path}", "data.frames=2", "data.num_workers=0"]
+    call(prepare, *preparing, f"output={tmp_path / 'reports'}")
     (report,) = (json.loads(path.read_text()) for path in tmp_path.glob("reports/*/*/report.json"))
     assert report["stored"] == report["decoded"] == TRAIN + VAL + TEST - 1
     assert [Path(message.split(": ")[0]).stem for message in report["missing"]] == [gone.stem]
     assert f"missing: {gone.with_suffix('.mp4').parents[1]}" in capsys.readouterr().out
     (tmp_path / "away.txt").rename(gone)
-    prepare()
-    folder, results = run(train, "msvd", "data.frames_from=store", *TRAINING)
+    call(prepare, *preparing, f"output={tmp_path / 'reports'}")
+    stored = [f"data.root={tmp_path}", "data.frames_from=store"]
+    folder, results = run(train, "msvd", *stored, *TRAINING)
     assert results["videos"] == TEST
     checkpoint = f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
-    assert run(evaluate, "msvd", "data.frames_from=store", checkpoint)[1]["metrics"] == results["metrics"]
+    assert run(evaluate, "msvd", *stored, checkpoint)[1]["metrics"] == results["metrics"]
     with pytest.raises(SystemExit, match=r"was written with .*quality=95.*, this run has .*quality=90"):
-        run(evaluate, "msvd", "data.frames_from=store", "data.store.quality=90")
+        run(evaluate, "msvd", *stored, "data.store.quality=90")
