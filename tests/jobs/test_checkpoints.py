@@ -11,7 +11,7 @@ import torch
 from retrieval import load_model
 from retrieval.draw import main as draw
 from retrieval.evaluate import main as evaluate
-from tests.jobs.commands import CLIPS, SMALL, call, execute, fail
+from tests.jobs.commands import CLIPS, SMALL, call, execute, fail, run_here
 
 
 @pytest.mark.slow
@@ -24,23 +24,51 @@ def test_two_processes_evaluate_a_checkpoint_as_one(place, finished):
     assert one == two
 
 
-def test_a_checkpoint_is_evaluated_as_it_was_tested(place, finished):
+def evaluated(place: Path, name: str, *arguments: str) -> dict:
+    """What an evaluation writes into metrics.json."""
+    call(evaluate, f"output={place}", f"name={name}", *arguments)
+    return json.loads(next(place.glob(f"{name}/*/metrics.json")).read_text())
+
+
+def test_a_checkpoint_alone_says_what_it_is_evaluated_on(place, finished):
+    again = evaluated(place, "evaluated", f"ckpt_path={finished / 'checkpoints' / 'best.ckpt'}")
+    trained = json.loads((finished / "metrics.json").read_text())
+    for fact in ("metrics", "data", "backbone", "reducer", "head", "frames", "words", "selected_on", "videos"):
+        assert again[fact] == trained[fact]
+
+
+def test_what_is_changed_against_the_training_is_told(place, finished, capsys):
     checkpoint = f"ckpt_path={finished / 'checkpoints' / 'best.ckpt'}"
-    call(evaluate, f"output={place}", "name=evaluated", f"data.root={place}", checkpoint, *SMALL[1:6])
-    again = json.loads(next(place.glob("evaluated/*/metrics.json")).read_text())
-    assert again["metrics"] == json.loads((finished / "metrics.json").read_text())["metrics"]
+    again = evaluated(place, "changed", checkpoint, "words=16", "data.corpus.test=4")
+    assert (again["words"], again["videos"], again["frames"]) == (16, 4, 12)
+    told = capsys.readouterr().out
+    assert "warning: words=16, but the checkpoint was trained with 32" in told
+    assert "warning: data.corpus.test=4, but the checkpoint was trained with 8" in told
+
+
+@pytest.mark.parametrize(
+    ("experiment", "message"),
+    [
+        ({"choices": {"data": "theirs"}}, "was trained with data=theirs, which is no option here"),
+        ({"knobs": {"data.root": "${oc.env:HOME}"}}, "refused, for its data.root is no plain value"),
+        ({"knobs": {"data.root": {"_target_": "os.system"}}}, "refused, for its data.root is no plain value"),
+    ],
+)
+def test_a_checkpoint_chooses_among_the_users_own_data_alone(experiment, message, finished, tmp_path, capsys):
+    content = torch.load(finished / "checkpoints" / "best.ckpt", weights_only=True)
+    torch.save(content | {"experiment": experiment}, tmp_path / "theirs.ckpt")
+    assert message in fail(evaluate, capsys, f"output={tmp_path}", f"ckpt_path={tmp_path / 'theirs.ckpt'}")
+
+
+def test_a_run_that_has_finished_is_not_tested_again(place, finished, capsys):
+    before = sorted((path, path.stat().st_mtime_ns) for path in finished.rglob("*") if path.is_file())
+    assert run_here(place, "finished", "ckpt_path=last") == finished
+    assert "has finished 3 epochs and is tested" in capsys.readouterr().out
+    assert sorted((path, path.stat().st_mtime_ns) for path in finished.rglob("*") if path.is_file()) == before
 
 
 def test_a_checkpoint_of_ours_loads_with_its_reducer(finished):
     assert load_model(finished / "checkpoints" / "best.ckpt").visual.reducer.frames == 12
-
-
-def test_a_checkpoint_may_not_choose_what_runs(finished, tmp_path):
-    content = torch.load(finished / "checkpoints" / "best.ckpt", weights_only=True)
-    for target in ("os.system", "retrieval.reducers.tempme.torch.hub.load"):
-        torch.save(content | {"reducer": {"_target_": target, "command": "true"}}, tmp_path / "evil.ckpt")
-        with pytest.raises(ValueError, match=f"made with {target}, which is not a reducer of this package"):
-            load_model(tmp_path / "evil.ckpt")
 
 
 def evaluate_folder(finished, folder: Path, videos: Path, captions: Path, *overrides: str) -> list[str]:
