@@ -7,9 +7,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from retrieval.data.decoding import decode
-from retrieval.data.transforms import normalize, resize_and_crop, transform_clip
+from retrieval.data.transforms import resize_and_crop, transform_clip
 from retrieval.pictures import draw_tokens
-from retrieval.training.building import build_model, preprocessing
+from retrieval.training.building import build_model
 
 
 def run_draw(config: DictConfig) -> None:
@@ -19,7 +19,7 @@ def run_draw(config: DictConfig) -> None:
     sampler = instantiate(config.data.sampler)
     pixels = decode(Path(config.video), lambda total, fps: sampler(total, fps, config.data.frames))
     clip = transform_clip(pixels, resize_and_crop(model.image_size), None)
-    figure = draw_tokens(model, normalize(clip.unsqueeze(0), preprocessing(model))[0], config.blocks)
+    figure = draw_tokens(model, clip, config.blocks)
     Path(config.picture).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(config.picture, dpi=200)
     print(config.picture)

@@ -7,12 +7,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_only
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.errors import UserError
 from retrieval.jobs.errors import one_line
-from retrieval.jobs.results import save_config
 from retrieval.jobs.runs import LAST_CHECKPOINT
 
 CONFIG, VALUE, ERROR = "config.yaml", "value.json", "error.txt"
@@ -45,6 +44,8 @@ def run_once(task: Callable[[DictConfig], Any], config: DictConfig) -> Any:
         RuntimeError: whatever the job raised, as one line that any process can send to any other.
         UserError: another job has used the folder.
     """
+    if OmegaConf.is_missing(config, "run_dir"):
+        config.run_dir = HydraConfig.get().runtime.output_dir
     folder = Path(config.run_dir)
     changed = differences(folder, config)
     if changed and has_results(folder):
@@ -58,8 +59,17 @@ def run_once(task: Callable[[DictConfig], Any], config: DictConfig) -> Any:
     except Exception as error:
         (folder / ERROR).write_text(traceback.format_exc())
         raise RuntimeError(f"{one_line(error)} (traceback: {folder / ERROR})") from error
-    _save_value(folder, value)
+    if _is_first_process():
+        (folder / VALUE).write_text(json.dumps(value) + "\n")
     return value
+
+
+def save_config(config: DictConfig) -> None:
+    """Write a job's resolved config into its folder."""
+    if _is_first_process():
+        folder = Path(config.run_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG).write_text(OmegaConf.to_yaml(config, resolve=True))
 
 
 def has_results(folder: Path) -> bool:
@@ -76,9 +86,13 @@ def differences(folder: Path, config: DictConfig) -> list[str]:
     return [f"{name}={theirs.get(name)}, now {ours.get(name)}" for name in names]
 
 
-@rank_zero_only
-def _save_value(folder: Path, value: Any) -> None:
-    (folder / VALUE).write_text(json.dumps(value) + "\n")
+def _is_first_process() -> bool:
+    """Whether this is the process of several that writes a job's files."""
+    from lightning.pytorch.utilities.rank_zero import (
+        rank_zero_only,  # loaded by the job by now; states are told without it
+    )
+
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 
 def knobs(config: Any) -> dict[str, Any]:

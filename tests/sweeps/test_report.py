@@ -13,8 +13,9 @@ from omegaconf import OmegaConf
 
 from retrieval.report import main
 from retrieval.sweeps.report import pareto_front, write_report
+from retrieval.sweeps.report.jobs import reducer_name
 from retrieval.sweeps.report.latency import measure
-from retrieval.sweeps.report.sweep import METRICS, reducer_name
+from retrieval.sweeps.report.rows import METRICS
 from retrieval.sweeps.states import CONFIG, ERROR, VALUE
 
 COST = {"parameters": 10, "output_tokens": 8, "video_gmacs": 0.2, "text_gmacs": 0.1}

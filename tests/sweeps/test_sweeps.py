@@ -9,12 +9,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
+from retrieval.sweeps.sweeper import JobSweeper
 
 from retrieval.jobs.errors import REFUSALS
 from retrieval.sweeps.grids import points
 from retrieval.sweeps.outline import check_job, outline
 from retrieval.sweeps.states import CONFIG, ERROR, VALUE, State, differences, run_once, state
-from retrieval.sweeps.sweeper import JobSweeper
 from tests.jobs.commands import ENV, ROOT
 
 SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml"))
