@@ -1,20 +1,39 @@
-"""`python -m retrieval.benchmark <what>`: each benchmark is a module with `configure(parser)` and `run(arguments)`."""
+"""`python -m retrieval.benchmark <what>`: our loading of videos, or our clustering, timed beside other ways."""
 
 from argparse import ArgumentParser
+from importlib import import_module
+from pathlib import Path
 
-from retrieval.efficiency.benchmark import clustering, loading
-
-BENCHMARKS = {"clustering": clustering, "loading": loading}
+from retrieval.jobs import command_line
 
 
+@command_line
 def main() -> None:
-    """Run the benchmark that the command line names."""
+    """Run the benchmark that the command line names; each is a module with `run(arguments)`."""
     parser = ArgumentParser(prog="python -m retrieval.benchmark", description="Measure, and print a table.")
-    commands = parser.add_subparsers(dest="benchmark", required=True)
-    for name, benchmark in BENCHMARKS.items():
-        benchmark.configure(commands.add_parser(name, help=(benchmark.__doc__ or "").splitlines()[0]))
+    benchmarks = parser.add_subparsers(dest="benchmark", required=True)
+    clustering = "our clustering beside the published procedure: time, peak memory, and whether the medoids agree"
+    configure_clustering(benchmarks.add_parser("clustering", help=clustering))
+    loading = "videos per second from video files and from stored frames, beside what the model consumes"
+    configure_loading(benchmarks.add_parser("loading", help=loading))
     arguments = parser.parse_args()
-    BENCHMARKS[arguments.benchmark].run(arguments)
+    import_module(f"retrieval.efficiency.benchmark.{arguments.benchmark}").run(arguments)
+
+
+def configure_clustering(parser: ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--repeat", type=int, default=3, help="runs of each, of which the best counts (default 3)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: the CPU, and CUDA where there is one")
+
+
+def configure_loading(parser: ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--videos", type=Path, help="a folder of videos; default: generated ones of 10 s, 320 x 240")
+    parser.add_argument("--count", type=int, default=16, help="videos that are generated (default 16)")
+    parser.add_argument("--frames", type=int, default=12, help="frames per video (default 12)")
+    parser.add_argument("--workers", type=int, nargs="+", help="worker counts (default 0, 1, 2, 4 … up to the cores)")
+    parser.add_argument("--backbone", default="ViT-B-32", help="the model that consumes (default ViT-B-32)")
+    parser.add_argument("--batch-size", type=int, default=8, help="videos per training step (default 8)")
 
 
 if __name__ == "__main__":

@@ -1,24 +1,21 @@
 """`python -m retrieval.report <sweep folder>`: a sweep as CSV, Markdown, HTML and pictures."""
 
-import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
-from retrieval.jobs.errors import MISTAKES, one_line
-from retrieval.sweeps.report import write_report
+from retrieval.jobs import command_line
 
 
+@command_line
 def main() -> None:
     """Run the job."""
     parser = ArgumentParser("python -m retrieval.report", description="Tell what a sweep has found.")
     parser.add_argument("folder", type=Path, help="the sweep's, such as runs/sweeps/ablation")
     parser.add_argument("--no-latency", action="store_true", help="leave out latency, which is measured here and now")
     arguments = parser.parse_args()
-    try:
-        paths = write_report(arguments.folder, measure_latency=not arguments.no_latency)
-    except MISTAKES as error:
-        sys.exit(f"error: {one_line(error)}")
-    print(*paths, sep="\n")
+    from retrieval.sweeps.report import write_report
+
+    print(*write_report(arguments.folder, measure_latency=not arguments.no_latency), sep="\n")
 
 
 if __name__ == "__main__":

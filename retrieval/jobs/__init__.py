@@ -1,5 +1,5 @@
 """What every command is: a config composed, a task run, a mistake told in one line."""
 
-from retrieval.jobs.entry import CONF, job
+from retrieval.jobs.entry import CONF, command_line, job
 
-__all__ = ["CONF", "job"]
+__all__ = ["CONF", "command_line", "job"]

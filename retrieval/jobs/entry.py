@@ -1,24 +1,28 @@
-"""What every entry point is: a function of a composed config, with one clear line for a user's mistake."""
+"""What every command is: a function, called with one clear line for a user's mistake and a traceback for a bug."""
 
-import logging
 import multiprocessing
+import os
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from retrieval.jobs.errors import MISTAKES, cause, one_line
-from retrieval.jobs.runs import register_resolvers
-from retrieval.sweeps import register_sweeper, run_once
+from retrieval.errors import UserError
+from retrieval.jobs.errors import COMPOSITION, is_mistake, one_line
+from retrieval.jobs.files import write
+from retrieval.jobs.keys import CONF, check_missing
+from retrieval.jobs.logs import leave_log_to_us, log_to_screen, only_to_files
+from retrieval.jobs.processes import is_first_process
+from retrieval.jobs.runs import ERROR, discard_if_empty, register_resolvers
 
-CONF = Path(__file__).parents[2] / "conf"
 Job = Callable[[DictConfig], Any]
 
 
@@ -27,37 +31,105 @@ def job(config_name: str) -> Callable[[Job], Callable[[], Any]]:
     register_resolvers()
 
     def decorate(task: Job) -> Callable[[], Any]:
-        entry = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(clear_errors(task))
-
         @wraps(task)
         def main() -> Any:
+            from retrieval.sweeps import register_sweeper
+
+            _make_current_folder_importable()
             register_sweeper()
-            return entry()
+            started: list[bool] = []
+            entry = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)
+            with log_to_screen(), _hydra_raises():
+                try:
+                    return entry(guarded(task, started))()
+                except COMPOSITION as error:
+                    if started:  # an error of these types that the job itself raises is a bug
+                        raise
+                    sys.exit(f"error: {one_line(error, config_name)}")
 
         return main
 
     return decorate
 
 
-def clear_errors(task: Job) -> Job:
-    """Let a job end with `error: <message>` and exit code 1 on bad input; the traceback goes to the debug log.
+def guarded(task: Job, started: list[bool]) -> Job:
+    """Let a job end with `error: <message>` and exit code 1 on a user's mistake.
 
-    In a sweep the traceback goes into the job's folder, and a job that has finished before is not run again (see
-    `retrieval.sweeps.run_once`). `hydra.verbose=true` shows the traceback.
+    Anything else keeps its traceback, which is also written into the run's folder if the run has one by then. A job of
+    a sweep that has finished before is not run again (see `retrieval.sweeps.run_once`).
+
+    Args:
+        task: the job.
+        started: is appended to when the config is composed and the job begins.
     """
 
     @wraps(task)
-    def guarded(config: DictConfig) -> Any:
+    def run(config: DictConfig) -> Any:
+        started.append(True)
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            # joblib's processes start others in a way of their own, which data loaders cannot.
-            multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
-            return run_once(task, config)
+            return _run_in_sweep(task, config)
         try:
+            check_missing(config)
+            leave_log_to_us()
             return task(config)
-        except (InstantiationException, *MISTAKES) as error:
-            if not isinstance(cause(error), MISTAKES):
-                raise
-            logging.getLogger(__name__).debug("traceback", exc_info=error)
-            sys.exit(f"error: {one_line(error)}")
+        except Exception as error:
+            if is_mistake(error):
+                only_to_files(f"error: {one_line(error)}")
+                discard_if_empty(config)
+                sys.exit(f"error: {one_line(error)}")
+            _keep_traceback(config)
+            raise
 
-    return guarded
+    return run
+
+
+def command_line(task: Callable[[], None]) -> Callable[[], None]:
+    """The same for a command without a config, which reads its own options."""
+
+    @wraps(task)
+    def main() -> None:
+        _make_current_folder_importable()
+        with log_to_screen():
+            try:
+                task()
+            except UserError as error:
+                sys.exit(f"error: {one_line(error)}")
+
+    return main
+
+
+def _run_in_sweep(task: Job, config: DictConfig) -> Any:
+    from retrieval.sweeps import run_once
+
+    # joblib's processes start others in a way of their own, which data loaders cannot.
+    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
+    config.run_dir = HydraConfig.get().runtime.output_dir
+    check_missing(config)
+    with log_to_screen(Path(config.run_dir).name):
+        leave_log_to_us()
+        return run_once(task, config)
+
+
+def _keep_traceback(config: DictConfig) -> None:
+    if not OmegaConf.is_missing(config, "run_dir") and is_first_process():
+        write(Path(config.run_dir, ERROR), traceback.format_exc())
+
+
+def _make_current_folder_importable() -> None:
+    """A user's own modules lie where the command is given; `python -m` has that folder on the path, others do not."""
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())
+
+
+@contextmanager
+def _hydra_raises() -> Iterator[None]:
+    """Let Hydra raise what it catches instead of printing it over several lines."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before

@@ -1,14 +1,18 @@
-"""What a run leaves behind: its resolved config, its metrics as JSON, and a table for the eye."""
+"""What a job has found: written as JSON, read again, and told as tables."""
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 from rich.table import Table
+
+from retrieval.errors import UserError
+from retrieval.jobs.announcing import announce, tell
+from retrieval.jobs.files import write
+from retrieval.jobs.processes import is_first_process
+from retrieval.jobs.runs import METRICS
 
 COLUMNS = {
     "r_at_1": "R@1",
@@ -21,48 +25,104 @@ COLUMNS = {
 DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
 
 
-@rank_zero_only
-def save_config(config: DictConfig) -> None:
-    """Write the resolved config beside the results."""
-    folder = Path(config.run_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
-
-
-@rank_zero_only
-def report(folder: str, metrics: Mapping[str, float], **facts: Any) -> None:
-    """Write `metrics.json` into the run's folder and print it as tables.
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """How good a model is on a split, how dear, and what exactly was measured.
 
     Args:
-        folder: the run's.
-        metrics: as Lightning logged them, `test/t2v/r_at_1` and so on.
-        facts: what the numbers are of: split, frames, checkpoint and what it was chosen on, cost …
+        split: train, val or test.
+        data: the corpus' name.
+        backbone: its source.
+        reducer: its name.
+        head: its name.
+        frames: per video.
+        words: per caption.
+        checkpoint: whose weights were measured.
+        selected_on: the split that the checkpoint was chosen on; None where none was.
+        seed: the run's.
+        cost: tokens and GMACs, see `retrieval.efficiency.cost`.
+        videos: how many were ranked.
+        captions: how many asked for them.
+        metrics: `t2v/r_at_1` and so on; rescored ones behind their rescoring's name, `dual_softmax/t2v/r_at_1`.
+        trained_parameters: how many numbers training has moved; None where nothing was trained.
     """
-    values = {name.partition("/")[2]: round(value, 4) for name, value in metrics.items()}
-    path = Path(folder, "metrics.json")
-    counts = {name: int(values[name]) for name in ("videos", "captions")}
-    path.write_text(json.dumps(facts | counts | {"metrics": values}, indent=2) + "\n")
-    console = Console()
-    for rescoring in ["", *_rescorings(values)]:
-        console.print(_table(values, rescoring, facts["split"]))
-    cost = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in facts["cost"].items())
-    chosen = f", chosen on {facts['selected_on']}" if facts["selected_on"] else ""
-    lines = (f"checkpoint: {facts['checkpoint']}{chosen}", f"cost: {cost}", f"results: {path}")
-    console.print(*lines, sep="\n", soft_wrap=True)
 
+    split: str
+    data: str
+    backbone: str
+    reducer: str
+    head: str
+    frames: int
+    words: int
+    checkpoint: str
+    selected_on: str | None
+    seed: int
+    cost: dict[str, int | float]
+    videos: int
+    captions: int
+    metrics: dict[str, float]
+    trained_parameters: int | None = None
 
-def _rescorings(values: dict[str, float]) -> list[str]:
-    """Rescored metrics stand under their rescoring's name: `dual_softmax/t2v/r_at_1`."""
-    return sorted({name.split("/")[0] for name in values if name.count("/") == 2})
+    @classmethod
+    def measured(cls, logged: Mapping[str, float], **facts: Any) -> "Results":
+        """From metrics as Lightning logged them, `test/t2v/r_at_1`, with videos and captions among them.
 
+        Args:
+            logged: what `trainer.test` returned.
+            facts: all other fields.
+        """
+        metrics = {name.partition("/")[2]: round(value, 4) for name, value in logged.items()}
+        return cls(metrics=metrics, videos=int(metrics["videos"]), captions=int(metrics["captions"]), **facts)
 
-def _table(values: dict[str, float], rescoring: str, split: str) -> Table:
-    label = f", rescored by {rescoring}" if rescoring else ""
-    table = Table(title=f"{split} split: {values['videos']:.0f} videos, {values['captions']:.0f} captions{label}")
-    for heading in ("", *COLUMNS.values()):
-        table.add_column(heading, justify="right" if heading else "left")
-    for direction, name in DIRECTIONS.items():
-        keys = ["/".join(filter(None, (rescoring, direction, column))) for column in COLUMNS]
-        if keys[0] in values:  # some rescorings are of one direction
-            table.add_row(name, *(f"{values[key]:.1f}" for key in keys))
-    return table
+    @classmethod
+    def read(cls, path: Path) -> "Results":
+        """What `write` wrote.
+
+        Raises:
+            UserError: no such file, or one that holds something else.
+        """
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, json.JSONDecodeError, TypeError) as error:
+            raise UserError(f"{path}: not a job's results ({error}); run the job again") from error
+
+    def write(self, folder: Path) -> None:
+        """Write `metrics.json` into the run's folder.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        fields = {name: value for name, value in asdict(self).items() if name != "metrics" and value is not None}
+        fields |= {"selected_on": self.selected_on, "metrics": self.metrics}
+        if is_first_process():
+            write(folder / METRICS, json.dumps(fields, indent=2) + "\n")
+
+    def show(self) -> None:
+        """Tell them: what was measured, and a table of the metrics and of each rescoring."""
+        announce(self._facts())
+        tell(*(self._table(rescoring) for rescoring in ["", *self._rescorings()]))
+
+    def _facts(self) -> dict[str, str]:
+        names = ("data", "backbone", "reducer", "head", "frames", "words")
+        facts = {"split": f"{self.split}, {self.videos:,} videos, {self.captions:,} captions"}
+        facts |= {name: str(getattr(self, name)) for name in names}
+        chosen = f", chosen on {self.selected_on}" if self.selected_on else ""
+        facts["checkpoint"] = f"{self.checkpoint}{chosen}"
+        facts["cost"] = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in self.cost.items())
+        if self.trained_parameters is not None:
+            facts["trained"] = f"{self.trained_parameters:,} parameters"
+        return facts
+
+    def _rescorings(self) -> list[str]:
+        return sorted({name.split("/")[0] for name in self.metrics if name.count("/") == 2})
+
+    def _table(self, rescoring: str) -> Table:
+        label = f", rescored by {rescoring}" if rescoring else ""
+        table = Table(title=f"{self.split} split: {self.videos} videos, {self.captions} captions{label}")
+        for heading in ("", *COLUMNS.values()):
+            table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+        for direction, name in DIRECTIONS.items():
+            keys = ["/".join(filter(None, (rescoring, direction, column))) for column in COLUMNS]
+            if keys[0] in self.metrics:  # some rescorings are of one direction
+                table.add_row(name, *(f"{self.metrics[key]:.1f}" for key in keys))
+        return table

@@ -4,58 +4,158 @@ import os
 from contextlib import suppress
 from datetime import datetime
 from itertools import count
+from netrc import NetrcParseError, netrc
 from pathlib import Path
+from shutil import rmtree
+from urllib.parse import urlsplit
 
-from omegaconf import OmegaConf
-from requests.utils import get_netrc_auth
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 
 from retrieval.errors import UserError
-from retrieval.model import read_checkpoint
+from retrieval.jobs.files import refusals, write
+from retrieval.jobs.logs import log_to_file
+from retrieval.jobs.processes import is_first_process
 
+CONFIG, METRICS, ERROR = "config.yaml", "metrics.json", "error.txt"
 LAST = "last"
 LAST_CHECKPOINT = Path("checkpoints", "last.ckpt")
+HANDED_ON = "RETRIEVAL_RUN_DIR"
+"""The environment variable by which the first process hands its folder to the processes that it starts."""
 
 
-def run_dir(output: str, name: str, ckpt_path: str | None) -> str:
-    """The folder of a run: a new, empty one, or with `ckpt_path=last` the newest of this name with a checkpoint."""
-    checkpoints = sorted(Path(output, name).glob(f"*/{LAST_CHECKPOINT}")) if ckpt_path == LAST else []
-    if checkpoints:
-        return str(checkpoints[-1].parents[1])
-    start = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    for number in count(1):
-        folder = Path(output, name, start if number == 1 else f"{start}_{number}")
-        with suppress(FileExistsError):  # another run that started in the same second
-            folder.mkdir(parents=True)
-            break
-    return str(folder)
+def start_run(config: DictConfig) -> Path:
+    """Claim this run's own folder, write the config there, and let the log go there too.
+
+    With `ckpt_path=last` it is the folder of the run that goes on; where `run_dir` is set, as in a sweep, that one.
+    Call it when model and data are built: a job that fails before leaves no folder.
+
+    Args:
+        config: the job's; its `run_dir` is set.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    folder = _folder(config).absolute()
+    config.run_dir = str(folder)
+    if is_first_process():
+        os.environ[HANDED_ON] = str(folder)
+        save_config(config)
+        (folder / ERROR).unlink(missing_ok=True)
+        log_to_file(folder / f"{_command()}.log")
+    return folder
 
 
-def resumed_checkpoint(folder: str, ckpt_path: str | None) -> str | None:
-    """The checkpoint to resume from: None, a file, or the run folder's own last one.
+def discard_if_empty(config: DictConfig) -> None:
+    """Delete the run's folder where nothing but the config and the log has come of it."""
+    if OmegaConf.is_missing(config, "run_dir") or not is_first_process():
+        return
+    folder = Path(config.run_dir)
+    files = [path for path in folder.rglob("*") if not path.is_dir()]
+    if all(path == folder / CONFIG or path.suffix == ".log" for path in files):
+        rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # other runs of this name
+            folder.parent.rmdir()
+
+
+def save_config(config: DictConfig) -> None:
+    """Write the resolved config into the run's folder."""
+    if is_first_process():
+        write(Path(config.run_dir, CONFIG), OmegaConf.to_yaml(config, resolve=True))
+
+
+def resumed_checkpoint(config: DictConfig) -> Path | None:
+    """The checkpoint to resume from: None, a file, or with `ckpt_path=last` that of the newest run of this name.
 
     Raises:
         UserError: no such file.
         UserError: a damaged file, or one that was not made by training here.
     """
-    if ckpt_path is None:
+    from retrieval.model import read_checkpoint
+
+    if config.ckpt_path is None:
         return None
-    path = Path(folder, LAST_CHECKPOINT) if ckpt_path == LAST else Path(ckpt_path)
-    if not path.is_file():
-        place = f"under {Path(folder).parent}; set name and output as they were" if ckpt_path == LAST else "there"
-        raise UserError(f"ckpt_path={ckpt_path}: no checkpoint {place}")
+    path = _last_checkpoint(config) if config.ckpt_path == LAST else Path(config.ckpt_path)
+    if path is None or not path.is_file():
+        place = (
+            f"under {Path(config.output, config.name)}; set name and output as they were" if path is None else "there"
+        )
+        raise UserError(f"ckpt_path={config.ckpt_path}: no checkpoint {place}")
     if "architecture" not in read_checkpoint(path):
-        raise UserError(f"ckpt_path={ckpt_path}: no run to resume; to start from its weights set backbone.source to it")
-    return str(path)
+        raise UserError(f"ckpt_path={config.ckpt_path}: not made by training; backbone.source starts from its weights")
+    return path
+
+
+def newest_run(output: str, name: str) -> Path | None:
+    """The newest run of this name that has a checkpoint to go on from; None where there is none."""
+    folders = [path.parents[1] for path in Path(output, name).glob(f"*/{LAST_CHECKPOINT}")]
+    return max(folders, key=_start, default=None)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run in this folder has written its results."""
+    return (folder / METRICS).is_file()
+
+
+def _folder(config: DictConfig) -> Path:
+    if not OmegaConf.is_missing(config, "run_dir"):
+        return Path(config.run_dir)
+    if config.get("ckpt_path") == LAST and (newest := newest_run(config.output, config.name)):
+        return newest
+    if is_first_process():
+        return claim(Path(config.output, config.name))
+    # Processes that others than Lightning have started are told nothing, and write nothing either.
+    return Path(os.environ.get(HANDED_ON) or Path(config.output, config.name, "of_first_process"))
+
+
+def claim(parent: Path) -> Path:
+    """A new, empty folder called by the time, which no other run has, whenever it started.
+
+    Raises:
+        UserError: the folder cannot be made.
+    """
+    start = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    for number in count(1):
+        folder = parent / (start if number == 1 else f"{start}_{number}")
+        with suppress(FileExistsError), refusals(folder):  # another run that started in the same second
+            parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+            return folder
+    raise AssertionError("unreachable")
+
+
+def _start(folder: Path) -> tuple[str, int]:
+    """When a run started, and which one of that second it was."""
+    day, _, rest = folder.name.partition("_")
+    time, _, number = rest.partition("_")
+    return f"{day}_{time}", int(number) if number.isdigit() else 1
+
+
+def _last_checkpoint(config: DictConfig) -> Path | None:
+    if not OmegaConf.is_missing(config, "run_dir"):
+        return Path(config.run_dir, LAST_CHECKPOINT)
+    newest = newest_run(config.output, config.name)
+    return newest and newest / LAST_CHECKPOINT
+
+
+def _command() -> str:
+    return str(HydraConfig.get().job.config_name) if HydraConfig.initialized() else "job"
 
 
 def wandb_mode() -> str:
     """What WANDB_MODE says; without it online where a key is set, in WANDB_API_KEY or by a login, else offline."""
-    server = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
-    key = os.environ.get("WANDB_API_KEY") or get_netrc_auth(server)
-    return os.environ.get("WANDB_MODE") or ("online" if key else "offline")
+    return os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") or _login() else "offline")
+
+
+def _login() -> bool:
+    """Whether `wandb login` has left a key for the server in the user's netrc file."""
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    try:
+        return bool(host and netrc(os.environ.get("NETRC")).authenticators(host))
+    except (OSError, NetrcParseError):
+        return False
 
 
 def register_resolvers() -> None:
-    """Make `${run_dir:…}` and `${wandb_mode:}` known to configs."""
-    OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
+    """Make `${wandb_mode:}` known to configs."""
     OmegaConf.register_new_resolver("wandb_mode", wandb_mode, replace=True)

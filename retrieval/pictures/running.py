@@ -8,6 +8,8 @@ from omegaconf import DictConfig
 
 from retrieval.data.decoding import decode
 from retrieval.data.transforms import resize_and_crop, transform_clip
+from retrieval.jobs.announcing import tell
+from retrieval.jobs.runs import start_run
 from retrieval.pictures import draw_tokens
 from retrieval.training.building import build_model
 
@@ -20,6 +22,7 @@ def run_draw(config: DictConfig) -> None:
     pixels = decode(Path(config.video), lambda total, fps: sampler(total, fps, config.data.frames))
     clip = transform_clip(pixels, resize_and_crop(model.image_size), None)
     figure = draw_tokens(model, clip, config.blocks)
+    start_run(config)
     Path(config.picture).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(config.picture, dpi=200)
-    print(config.picture)
+    tell(config.picture)

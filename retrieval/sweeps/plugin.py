@@ -14,21 +14,22 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf.errors import OmegaConfBaseException
 
 from retrieval.errors import UserError
+from retrieval.jobs.errors import COMPOSITION, one_line
 from retrieval.sweeps.grids import Knob, Point, folder_name, points
 
 NAMESPACE = "hydra_plugins.retrieval"
@@ -68,21 +69,16 @@ class JobSweeper(Sweeper):
         from retrieval.sweeps.running import run_sweep  # heavy, see above
 
         try:
-            jobs = points(self.grids, self.params, arguments, self._parse)
+            jobs = points(self.grids, self.params, arguments, partial(parse, loader=self.hydra_context.config_loader))
             run_sweep(jobs, self._compose, self._launch)
         except UserError as error:
             sys.exit(f"error: {error}")
-
-    def _parse(self, overrides: Iterable[str]) -> list[Knob]:
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        with _hydras_errors_as_ours():
-            return [_knob(override) for override in parser.parse_overrides(list(overrides))]
 
     def _compose(self, point: Point) -> DictConfig:
         """A job's config with all interpolations resolved, as it will be in its folder."""
         folder = str(Path(self.config.hydra.sweep.dir, point.name).absolute())
         outer = HydraConfig.instance().cfg
-        with _hydras_errors_as_ours():
+        with _hydras_errors_as_ours(list(point.overrides)):
             config = self.hydra_context.config_loader.load_sweep_config(self.config, list(point.overrides))
             with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
                 config.hydra.runtime.output_dir = folder
@@ -104,6 +100,17 @@ class JobSweeper(Sweeper):
             self.launcher.launch(batch, initial_job_idx=start)
 
 
+def parse(overrides: Iterable[str], loader: ConfigLoader | None = None) -> list[Knob]:
+    """Hydra's reading of overrides; `glob(*)` needs the loader, which knows the options there are.
+
+    Raises:
+        UserError: no override, or a range that only a search can draw from.
+    """
+    lines = list(overrides)
+    with _hydras_errors_as_ours(lines):
+        return [_knob(override) for override in OverridesParser.create(config_loader=loader).parse_overrides(lines)]
+
+
 def _knob(override: Any) -> Knob:
     key = override.get_key_element()
     if not override.is_sweep_override():
@@ -114,11 +121,11 @@ def _knob(override: Any) -> Knob:
 
 
 @contextmanager
-def _hydras_errors_as_ours() -> Iterator[None]:
+def _hydras_errors_as_ours(overrides: list[str]) -> Iterator[None]:
     try:
         yield
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(" ".join(str(error).split())) from error
+    except COMPOSITION as error:
+        raise UserError(one_line(error, overrides=overrides)) from error
 
 
 JobSweeper.__module__ = NAMESPACE

@@ -6,21 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from retrieval.errors import UserError
-from retrieval.jobs.errors import one_line
-from retrieval.jobs.runs import LAST_CHECKPOINT
+from retrieval.jobs.errors import REFUSALS, one_line
+from retrieval.jobs.runs import ERROR, LAST_CHECKPOINT, METRICS, save_config
 from retrieval.sweeps.grids import Point
 from retrieval.sweeps.outline import check_job
-from retrieval.sweeps.report.jobs import RESULTS
 from retrieval.sweeps.report.table import overview
-from retrieval.sweeps.states import ERROR, State, differences, has_results, save_config, state
+from retrieval.sweeps.states import State, differences, has_results, state
 
-CANNOT_RUN = (UserError, OSError, HydraException, OmegaConfBaseException)
-"""What composing a config and building from it raise where a knob is wrong."""
 Launch = Callable[[Sequence[tuple[str, Sequence[str]]]], None]
 """Runs jobs, each by its name and its overrides."""
 
@@ -71,7 +66,7 @@ def _checked(points: Sequence[Point], compose: Callable[[Point], DictConfig]) ->
             if "tuning" in job.config:  # it trains
                 data.append(check_job(job.config))
             jobs.append(job)
-        except CANNOT_RUN as error:
+        except REFUSALS as error:
             refused[point] = one_line(error)
     if refused:
         for point, reason in refused.items():
@@ -116,7 +111,7 @@ def _conclude(jobs: Sequence[Job], stopped: str | None) -> None:
     print(f"{len(jobs) - len(left)} of {len(jobs)} jobs have finished")
     for name, found in left.items():
         print(f"  {name}: {found}{f', see {folder / name / ERROR}' if found is State.FAILED else ''}")
-    if any((job.folder / RESULTS).is_file() for job in jobs):
+    if any((job.folder / METRICS).is_file() for job in jobs):
         print(overview([job.folder for job in jobs]))
         print(f"report: python -m retrieval.report {shlex.quote(str(folder))}")
     if left:

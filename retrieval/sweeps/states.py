@@ -7,14 +7,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.errors import UserError
 from retrieval.jobs.errors import one_line
-from retrieval.jobs.runs import LAST_CHECKPOINT
+from retrieval.jobs.processes import is_first_process
+from retrieval.jobs.runs import CONFIG, ERROR, LAST_CHECKPOINT, save_config
 
-CONFIG, VALUE, ERROR = "config.yaml", "value.json", "error.txt"
+VALUE = "value.json"
+"""What a job returned, written when it has finished."""
 NOT_COMPARED = ("ckpt_path", "output")
 """Knobs that say where a job is and what it goes on from, not what it computes."""
 
@@ -44,8 +45,6 @@ def run_once(task: Callable[[DictConfig], Any], config: DictConfig) -> Any:
         RuntimeError: whatever the job raised, as one line that any process can send to any other.
         UserError: another job has used the folder.
     """
-    if OmegaConf.is_missing(config, "run_dir"):
-        config.run_dir = HydraConfig.get().runtime.output_dir
     folder = Path(config.run_dir)
     changed = differences(folder, config)
     if changed and has_results(folder):
@@ -59,17 +58,9 @@ def run_once(task: Callable[[DictConfig], Any], config: DictConfig) -> Any:
     except Exception as error:
         (folder / ERROR).write_text(traceback.format_exc())
         raise RuntimeError(f"{one_line(error)} (traceback: {folder / ERROR})") from error
-    if _is_first_process():
+    if is_first_process():
         (folder / VALUE).write_text(json.dumps(value) + "\n")
     return value
-
-
-def save_config(config: DictConfig) -> None:
-    """Write a job's resolved config into its folder."""
-    if _is_first_process():
-        folder = Path(config.run_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG).write_text(OmegaConf.to_yaml(config, resolve=True))
 
 
 def has_results(folder: Path) -> bool:
@@ -84,15 +75,6 @@ def differences(folder: Path, config: DictConfig) -> list[str]:
     theirs, ours = (knobs(each) for each in (OmegaConf.load(folder / CONFIG), config))
     names = [name for name in sorted(theirs.keys() | ours.keys()) if theirs.get(name) != ours.get(name)]
     return [f"{name}={theirs.get(name)}, now {ours.get(name)}" for name in names]
-
-
-def _is_first_process() -> bool:
-    """Whether this is the process of several that writes a job's files."""
-    from lightning.pytorch.utilities.rank_zero import (
-        rank_zero_only,  # loaded by the job by now; states are told without it
-    )
-
-    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 
 def knobs(config: Any) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """After the test, into W&B: a table of retrieval examples, pictures of merged tokens, the checkpoint when asked."""
 
-from typing import Protocol, cast
+from typing import cast
 
 import lightning as L
-import torch
 import wandb
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
@@ -19,14 +18,6 @@ from retrieval.tracking.thumbnails import Thumbnails
 
 EXAMPLES, FOUND, TOKENS = "test/examples", "test/found", "test/tokens"
 STEP = "trainer/global_step"
-
-
-class Retriever(Protocol):
-    """What is read of the LightningModule."""
-
-    model: CLIP
-    metrics: RetrievalMetrics
-    device: torch.device
 
 
 class WandbRecord(L.Callback):
@@ -50,11 +41,11 @@ class WandbRecord(L.Callback):
     def on_test_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if not any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
             return
-        retriever = cast(Retriever, module)
-        with retriever.metrics.sync_context():  # all processes take part, the first one records
+        metrics, model = cast(RetrievalMetrics, module.metrics), cast(CLIP, module.model)
+        with metrics.sync_context():  # all processes take part, the first one records
             if run := wandb_run(trainer):
-                self._log_examples(run, trainer, retriever)
-                self._draw_tokens(run, trainer, retriever)
+                self._log_examples(run, trainer, metrics)
+                self._draw_tokens(run, trainer, model)
 
     def on_test_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         run = wandb_run(trainer) if self.checkpoint else None
@@ -67,12 +58,12 @@ class WandbRecord(L.Callback):
             run.finish(exit_code=1)
 
     @never_fatal
-    def _log_examples(self, run: wandb.Run, trainer: L.Trainer, retriever: Retriever) -> None:
+    def _log_examples(self, run: wandb.Run, trainer: L.Trainer, metrics: RetrievalMetrics) -> None:
         videos, captions = test_data(trainer)
         thumbnails = Thumbnails(videos, self.thumbnail)
         table = wandb.Table(["query", "rank", "video", *(f"top_{place}" for place in range(1, self.top + 1))])
         strips = []
-        for example in retrieval_examples(retriever.metrics.items(), self.queries, self.top):
+        for example in retrieval_examples(metrics.items(), self.queries, self.top):
             query, _ = captions.captions[example.caption]
             found = [thumbnails.image(video, f" {cosine:.3f}") for video, cosine in example.found]
             none = [None] * (self.top - len(found))
@@ -82,12 +73,12 @@ class WandbRecord(L.Callback):
         run.log({EXAMPLES: table, FOUND: strips, STEP: trainer.global_step})
 
     @never_fatal
-    def _draw_tokens(self, run: wandb.Run, trainer: L.Trainer, retriever: Retriever) -> None:
+    def _draw_tokens(self, run: wandb.Run, trainer: L.Trainer, model: CLIP) -> None:
         videos, _ = test_data(trainer)
         pictures = []
         for video, record in enumerate(videos.records[: self.pictures]):
             frames = Thumbnails(videos, self.thumbnail).frames(video)
-            figure = None if frames is None else draw_reduction(retriever.model, frames.to(retriever.device))
+            figure = None if frames is None else draw_reduction(model, frames.to(model.logit_scale.device))
             if figure is not None:  # None too where the reducer leaves all tokens as they are
                 pictures.append(wandb.Image(figure, caption=record.video_id, file_type="jpg"))
         if pictures:

@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 
 from retrieval.efficiency.cost import cost, trained_parameters
 from retrieval.errors import UserError
-from retrieval.jobs.results import report, save_config
-from retrieval.jobs.runs import resumed_checkpoint
+from retrieval.jobs.results import Results
+from retrieval.jobs.runs import resumed_checkpoint, start_run
 from retrieval.model import read_checkpoint
 from retrieval.model.tuning import lora_rank, merge_lora, save_adapter
 from retrieval.tracking import log_config, log_summary
@@ -30,12 +30,12 @@ def train(config: DictConfig) -> float:
         The best value of what the checkpoint was chosen by, for searches over configs.
     """
     L.seed_everything(config.seed, workers=True)
-    resume_from = resumed_checkpoint(config.run_dir, config.ckpt_path)
+    resume_from = resumed_checkpoint(config)
     module = build_module(config)
     data = build_datamodule(config, module.model)
+    folder = start_run(config)
     trainer = build_trainer(config)
     best = best_checkpoint(trainer)
-    save_config(config)
     log_config(trainer, config, HydraConfig.get().runtime.choices["reducer"])
     trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
 
@@ -45,14 +45,15 @@ def train(config: DictConfig) -> float:
     epoch = read_checkpoint(Path(best.best_model_path))["epoch"]
     trained = trained_parameters(module.model)
     if lora_rank(module.model) is not None and trainer.is_global_zero:
-        save_adapter(module.model, Path(config.run_dir, "adapter"))
+        save_adapter(module.model, folder / "adapter")
     merge_lora(module.model)
     costs = cost(module.model, config.data.frames, config.words)
     log_summary(trainer, costs | {"trained_parameters": trained})
-    report(
-        config.run_dir,
+    results = Results.measured(
         metrics,
         split="test",
+        **_choices(),
+        head="mean",
         frames=config.data.frames,
         words=config.words,
         checkpoint=f"best {best.monitor} (epoch {epoch})",
@@ -61,6 +62,8 @@ def train(config: DictConfig) -> float:
         trained_parameters=trained,
         cost=costs,
     )
+    results.write(folder)
+    results.show()
     return float(best.best_model_score or 0.0)
 
 
@@ -71,13 +74,14 @@ def evaluate(config: DictConfig) -> None:
     data = build_datamodule(config, module.model, test_split=config.split)
     trained = training_data(config.ckpt_path)
     data.load_state_dict(trained)
+    folder = start_run(config)
     trainer = build_trainer(config)
-    save_config(config)
     metrics = trainer.test(module, data, verbose=False)[0]
-    report(
-        config.run_dir,
+    results = Results.measured(
         metrics,
         split=config.split,
+        **_choices(),
+        head="mean",
         frames=config.data.frames,
         words=config.words,
         checkpoint=config.ckpt_path or f"{config.backbone.source}, as it is",
@@ -85,3 +89,10 @@ def evaluate(config: DictConfig) -> None:
         seed=config.seed,
         cost=cost(module.model, config.data.frames, config.words),
     )
+    results.write(folder)
+    results.show()
+
+
+def _choices() -> dict[str, str]:
+    choices = HydraConfig.get().runtime.choices
+    return {name: str(choices[name]) for name in ("data", "backbone", "reducer")}

@@ -1,15 +1,18 @@
-"""Small jobs, in a process of their own as users start them, or in this one where they have to fail."""
+"""Small jobs: in this process, or in one of their own where that is what is tested."""
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from retrieval.train import main as train
+
 ROOT = Path(__file__).parents[2]
 CLIPS = ROOT.parent / "shared" / "clips"
-ENV = os.environ | {"OMP_NUM_THREADS": "1"}
+ENV = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 SMALL = [
     "reducer=tempme",
     "data.corpus.train=16",
@@ -22,14 +25,19 @@ SMALL = [
 ]
 
 
+def knobs(folder: Path, name: str, *overrides: str) -> list[str]:
+    return [f"output={folder}", f"name={name}", f"data.root={folder}", *SMALL, *overrides]
+
+
 def command(folder: Path, name: str, *overrides: str) -> list[str]:
-    place = [f"output={folder}", f"name={name}", f"data.root={folder}"]
-    return [sys.executable, "-m", "retrieval.train", *place, *SMALL, *overrides]
+    return [sys.executable, "-m", "retrieval.train", *knobs(folder, name, *overrides)]
 
 
-def execute(line: list[str]) -> None:
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, env=ENV)
-    assert done.returncode == 0, done.stderr
+def execute(line: list[str], **options) -> str:
+    """Run a command in a process of its own; returns what it prints."""
+    done = subprocess.run(line, **{"cwd": ROOT, "env": ENV} | options, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def run(folder: Path, name: str, *overrides: str) -> Path:
@@ -38,10 +46,22 @@ def run(folder: Path, name: str, *overrides: str) -> Path:
     return max((folder / name).iterdir())
 
 
-def fail(job, monkeypatch, capsys, *overrides: str) -> str:
-    """What a job prints as it refuses its input."""
-    monkeypatch.setattr(sys, "argv", ["job", *overrides])
-    with pytest.raises(SystemExit) as stopped:
+def call(job: Callable[[], None], *arguments: str) -> None:
+    """Run a job in this process, as if called with these arguments."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["job", *arguments])
         job()
+
+
+def run_here(folder: Path, name: str, *overrides: str) -> Path:
+    """Train in this process; returns the newest run's folder."""
+    call(train, *knobs(folder, name, *overrides))
+    return max((folder / name).iterdir())
+
+
+def fail(job: Callable[[], None], capsys, *arguments: str) -> str:
+    """What a job prints as it refuses its input."""
+    with pytest.raises(SystemExit) as stopped:
+        call(job, *arguments)
     assert stopped.value.code not in (0, None)
     return f"{stopped.value.code} {capsys.readouterr().err}"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.commands import run
+from tests.jobs.commands import run_here
 
 
 @pytest.fixture(scope="session")
@@ -14,4 +14,4 @@ def place(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(place) -> Path:
-    return run(place, "finished")
+    return run_here(place, "finished")

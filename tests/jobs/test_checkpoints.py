@@ -1,6 +1,7 @@
 """What a finished run is good for: evaluation, also of folders with damaged files, loading, pictures."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,25 +11,28 @@ import torch
 from retrieval import load_model
 from retrieval.draw import main as draw
 from retrieval.evaluate import main as evaluate
-from tests.jobs.commands import CLIPS, SMALL, execute, fail
+from tests.jobs.commands import CLIPS, SMALL, call, execute, fail
 
 
+@pytest.mark.slow
 def test_two_processes_evaluate_a_checkpoint_as_one(place, finished):
     checkpoint = f"ckpt_path={finished / 'checkpoints' / 'best.ckpt'}"
     arguments = [f"output={place}", f"data.root={place}", checkpoint, *SMALL[1:6]]
     for name, trainer in (("one", "default"), ("two", "ddp_cpu")):
-        line = [sys.executable, "-m", "retrieval.evaluate", f"name={name}", f"trainer={trainer}", *arguments]
-        execute(line)
+        execute([sys.executable, "-m", "retrieval.evaluate", f"name={name}", f"trainer={trainer}", *arguments])
     one, two = (json.loads(next(place.glob(f"{name}/*/metrics.json")).read_text()) for name in ("one", "two"))
     assert one == two
-    trained = json.loads((finished / "metrics.json").read_text())
-    assert one["metrics"] == trained["metrics"]
+
+
+def test_a_checkpoint_is_evaluated_as_it_was_tested(place, finished):
+    checkpoint = f"ckpt_path={finished / 'checkpoints' / 'best.ckpt'}"
+    call(evaluate, f"output={place}", "name=evaluated", f"data.root={place}", checkpoint, *SMALL[1:6])
+    again = json.loads(next(place.glob("evaluated/*/metrics.json")).read_text())
+    assert again["metrics"] == json.loads((finished / "metrics.json").read_text())["metrics"]
 
 
 def test_a_checkpoint_of_ours_loads_with_its_reducer(finished):
-    model = load_model(finished / "checkpoints" / "best.ckpt")
-    assert model.visual.reducer.frames == 12
-    assert model.encode_video(torch.randn(1, 12, 3, 40, 40)).shape == (1, 64)
+    assert load_model(finished / "checkpoints" / "best.ckpt").visual.reducer.frames == 12
 
 
 def test_a_checkpoint_may_not_choose_what_runs(finished, tmp_path):
@@ -46,39 +50,47 @@ def evaluate_folder(finished, folder: Path, videos: Path, captions: Path, *overr
     return [f"output={folder}", "name=folder", checkpoint, *data, *overrides]
 
 
-@pytest.mark.skipif(not CLIPS.is_dir(), reason="no ../shared/clips")
-def test_a_folder_of_videos_is_evaluated(finished, tmp_path, monkeypatch):
-    knobs = evaluate_folder(finished, tmp_path, CLIPS / "videos", CLIPS / "captions.csv", "data.num_workers=0")
-    monkeypatch.setattr(sys, "argv", ["job", *knobs])
-    evaluate()
-    results = json.loads(next(tmp_path.glob("folder/*/metrics.json")).read_text())
-    assert (results["metrics"]["videos"], results["metrics"]["captions"]) == (12, 36)
+@pytest.fixture
+def folder(finished, place, tmp_path) -> Path:
+    """Four videos, one of them cut in half, and their captions."""
+    videos = sorted(place.glob("*/test/*.mp4"))[:4]
+    for path in videos:
+        shutil.copy(path, tmp_path)
+    (tmp_path / videos[0].name).write_bytes(videos[0].read_bytes()[: videos[0].stat().st_size // 2])
+    rows = ["video,caption", *(f"{path.name},what {path.stem} shows" for path in videos)]
+    (tmp_path / "captions.csv").write_text("\n".join(rows))
+    return tmp_path
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_file_ends_an_evaluation_in_one_line(workers, finished, folder, capsys):
+    knobs = [f"data.num_workers={workers}", "data.on_error=raise"]
+    told = fail(evaluate, capsys, *evaluate_folder(finished, folder / "runs", folder, folder / "captions.csv", *knobs))
+    (damaged,) = (path for path in folder.glob("*.mp4") if path.name == sorted(folder.glob("*.mp4"))[0].name)
+    assert told.startswith(f"error: {damaged}: ")
+    assert "Traceback" not in told
+    assert not list(folder.glob("runs/*"))
+
+
+def test_a_damaged_file_is_left_out(finished, folder, capsys):
+    knobs = ["data.on_error=skip", "data.num_workers=0"]
+    call(evaluate, *evaluate_folder(finished, folder / "runs", folder, folder / "captions.csv", *knobs))
+    results = json.loads(next(folder.glob("runs/folder/*/metrics.json")).read_text())
+    assert results["videos"] == 3
+    assert "warning: 1 videos could not be read:" in capsys.readouterr().out
+    assert "1 videos could not be read:" in next(folder.glob("runs/folder/*/evaluate.log")).read_text()
 
 
 @pytest.mark.skipif(not CLIPS.is_dir(), reason="no ../shared/clips")
-@pytest.mark.parametrize("on_error", ["raise", "skip"])
-def test_a_damaged_file_ends_an_evaluation_or_is_left_out(on_error, finished, tmp_path, monkeypatch, capsys):
-    names = sorted(path.name for path in (CLIPS / "formats").iterdir())
-    table = tmp_path / "captions.csv"
-    table.write_text("\n".join(["video,caption", *(f"{name},what {name} shows" for name in names)]))
-    knobs = [f"data.on_error={on_error}", "data.num_workers=2"]
-    knobs = evaluate_folder(finished, tmp_path, CLIPS / "formats", table, *knobs)
-    if on_error == "raise":
-        told = fail(evaluate, monkeypatch, capsys, *knobs)
-        assert len([line for line in told.splitlines() if "error: " in line and "corrupted.mp4" in line]) == 1
-        assert "Traceback" not in told
-        return
-    monkeypatch.setattr(sys, "argv", ["job", *knobs])
-    with pytest.warns(UserWarning, match=r"1 videos could not be read:\n.*corrupted\.mp4"):
-        evaluate()
+def test_a_folder_of_real_videos_is_evaluated(finished, tmp_path):
+    videos, captions = CLIPS / "videos", CLIPS / "captions.csv"
+    call(evaluate, *evaluate_folder(finished, tmp_path, videos, captions, "data.num_workers=0"))
     results = json.loads(next(tmp_path.glob("folder/*/metrics.json")).read_text())
-    assert (len(names), results["metrics"]["videos"]) == (9, 8)
+    assert (results["videos"], results["captions"]) == (12, 36)
 
 
-def test_a_picture_is_drawn_of_a_checkpoints_tokens(finished, place, monkeypatch):
+def test_a_picture_is_drawn_of_a_checkpoints_tokens(finished, place):
     video, picture = next(place.glob("*/test/*.mp4")), place / "tokens.png"
     checkpoint = finished / "checkpoints" / "best.ckpt"
-    knobs = [f"output={place}", f"video={video}", f"picture={picture}", f"ckpt_path={checkpoint}"]
-    monkeypatch.setattr(sys, "argv", ["job", *knobs])
-    draw()
+    call(draw, f"output={place}", f"video={video}", f"picture={picture}", f"ckpt_path={checkpoint}")
     assert picture.read_bytes().startswith(b"\x89PNG")

@@ -10,26 +10,35 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from tests.jobs.commands import ENV, ROOT, command, run
+from tests.jobs.commands import ENV, ROOT, command, run, run_here
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
 
-def test_a_run_leaves_its_config_metrics_and_checkpoints(finished):
+def test_a_run_leaves_its_config_log_metrics_and_checkpoints(finished):
     results = json.loads((finished / "metrics.json").read_text())
     assert results["split"] == "test"
     assert results["checkpoint"].startswith("best val/r_sum (epoch ")
-    assert results["metrics"]["videos"] == 8
-    assert results["metrics"]["captions"] == 24
+    assert (results["videos"], results["captions"]) == (8, 24)
     assert 0 <= results["metrics"]["t2v/r_at_1"] <= 100
     assert (finished / "config.yaml").is_file()
+    assert "data:       moving_shapes" in (finished / "train.log").read_text()
     assert (finished / "checkpoints" / "best.ckpt").is_file()
     assert list(finished.glob("logs/*/metrics.csv"))
 
 
-def test_killed_and_resumed_ends_with_the_same_weights_and_numbers(place, finished):
+def test_adapters_train_and_tensorboard_logs(place):
+    folder = run_here(place, "lora", "experiment=smoke", "trainer.max_epochs=1", "tuning=lora", "logger=tensorboard")
+    assert (folder / "adapter" / "adapter_model.safetensors").is_file()
+    assert (folder / "adapter" / "reducer.safetensors").is_file()
+    assert list(folder.glob("logs/**/events.out.tfevents.*"))
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_ends_with_the_same_weights_and_numbers(place):
+    unbroken = run(place, "unbroken")
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command(place, "killed"), cwd=ROOT, env=ENV, **quiet)
     while not list(place.glob("killed/*/checkpoints/last.ckpt")):
@@ -41,25 +50,20 @@ def test_killed_and_resumed_ends_with_the_same_weights_and_numbers(place, finish
     assert not (folder / "metrics.json").exists()
 
     assert run(place, "killed", "ckpt_path=last") == folder
-    expected, resumed = weights(finished), weights(folder)
+    expected, resumed = weights(unbroken), weights(folder)
     assert expected.keys() == resumed.keys()
     assert all(torch.equal(resumed[name], value) for name, value in expected.items())
-    assert (folder / "metrics.json").read_bytes() == (finished / "metrics.json").read_bytes()
+    assert (folder / "metrics.json").read_bytes() == (unbroken / "metrics.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_numbers_with_workers(place):
     knobs = ["experiment=smoke", "trainer.max_epochs=1", "data.num_workers=2"]
     one, two = (run(place, name, *knobs) for name in ("once", "again"))
     assert (one / "metrics.json").read_bytes() == (two / "metrics.json").read_bytes()
 
 
-def test_adapters_train_and_tensorboard_logs(place):
-    folder = run(place, "lora", "experiment=smoke", "trainer.max_epochs=1", "tuning=lora", "logger=tensorboard")
-    assert (folder / "adapter" / "adapter_model.safetensors").is_file()
-    assert (folder / "adapter" / "reducer.safetensors").is_file()
-    assert list(folder.glob("logs/**/events.out.tfevents.*"))
-
-
+@pytest.mark.slow
 def test_without_a_key_wandb_logs_offline(place, tmp_path, monkeypatch):
     for name in [name for name in ENV if name.startswith("WANDB_")]:
         monkeypatch.delitem(ENV, name)
@@ -68,8 +72,10 @@ def test_without_a_key_wandb_logs_offline(place, tmp_path, monkeypatch):
     assert list(folder.glob("wandb/offline-run-*"))
 
 
-def test_two_processes_train(place, finished):
+@pytest.mark.slow
+def test_two_processes_train_in_one_folder(place, finished):
     folder = run(place, "ddp", "trainer=ddp_cpu", "data.batch_size=4")
+    assert list((place / "ddp").iterdir()) == [folder]
     one, two = (json.loads((run / "metrics.json").read_text())["metrics"] for run in (finished, folder))
     assert (one["videos"], one["captions"]) == (two["videos"], two["captions"]) == (8, 24)
 

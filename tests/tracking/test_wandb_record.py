@@ -35,10 +35,10 @@ def test_the_middle_frame_stands_first_and_after_a_gap(thumbnails):
 
 
 def test_a_broken_video_is_told_once_and_leaves_its_place_white(thumbnails):
-    with pytest.warns(UserWarning, match=r"no thumbnail of broken: broken\.mp4: damaged") as told:
+    with pytest.warns(UserWarning, match=r"no picture of broken: broken\.mp4: damaged") as told:
         strip = thumbnails.strip([1, 0])
     assert strip.getpixel((10, 10)) == (255, 255, 255)
-    assert thumbnails.shown(1) is None
+    assert thumbnails.image(1) is None
     assert len(told) == 1
 
 

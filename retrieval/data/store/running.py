@@ -12,7 +12,7 @@ from retrieval.data import Preprocess, RetrievalDataModule
 from retrieval.data.corpora import Corpus, Record
 from retrieval.data.store.preparation import Report, prepare
 from retrieval.errors import UserError
-from retrieval.jobs.results import save_config
+from retrieval.jobs.runs import start_run
 
 NO_MODEL = {"preprocess": Preprocess(1, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), "tokenizer": list}  # what is stored fits any
 
@@ -21,11 +21,11 @@ def run_prepare(config: DictConfig) -> None:
     """From the job's config to its files."""
     data: RetrievalDataModule = instantiate(config.data, **NO_MODEL)
     data.prepare_data()
-    save_config(config)
     records = _records(data.corpus, list(config.splits))
+    folder = start_run(config)
     reader = data.evaluation_reader
     report = prepare(records, data.store, reader.sampler, reader.frames, data.num_workers)
-    _tell(report, Path(config.run_dir, "report.json"))
+    _tell(report, folder / "report.json")
 
 
 def _records(corpus: Corpus, splits: list[str]) -> list[Record]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby
-from pathlib import Path
 
 import lightning as L
 import torch
@@ -18,7 +17,7 @@ from retrieval.efficiency.profile.peaks import peak_of
 from retrieval.efficiency.profile.settings import Case, Settings
 from retrieval.efficiency.profile.speed import latencies, variants
 from retrieval.efficiency.profile.tables import print_profile
-from retrieval.jobs.results import save_config
+from retrieval.jobs.runs import start_run
 from retrieval.model import CLIP
 from retrieval.model.tuning import merge_lora
 
@@ -46,8 +45,7 @@ def run_profile(config: DictConfig) -> None:
         "rounds": settings.rounds,
         "warmup": settings.warmup,
     }
-    save_config(config)
-    profile = Profile(Path(config.run_dir), facts)
+    profile = Profile(start_run(config), facts)
     _run(candidates, settings, profile)
     print_profile(profile)
 

@@ -1,19 +1,16 @@
 """A profile as tables."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from retrieval.efficiency.profile.figures import setting_of
 from retrieval.efficiency.profile.findings import Profile
+from retrieval.jobs.announcing import tell
 
 Row = dict[str, Any]
-ENOUGH = 10_000
-"""Columns where the output is no terminal: each table is as wide as it needs."""
 PAPER = (
     "reducer",
     "tokens at the end",
@@ -42,11 +39,9 @@ MEASURED = (
 
 def print_profile(profile: Profile) -> None:
     """Print all tables, and where the files are."""
-    console = Console(width=None if sys.stdout.isatty() else ENOUGH)
     reducers, measurements = profile.reducers(), profile.measurements()
-    for table in (tokens_table(reducers), paper_table(reducers), *measured_tables(measurements)):
-        console.print(table)
-    console.print("profile:", *map(str, profile.write()), sep="\n", soft_wrap=True)
+    tell(tokens_table(reducers), paper_table(reducers), *measured_tables(measurements))
+    tell("profile:", *map(str, profile.write()))
 
 
 def paper_table(rows: Sequence[Row]) -> Table:

@@ -1,6 +1,5 @@
 """A sweep's jobs as they lie in its folder: what each was, how far it came, and what it reached."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.errors import UserError
-from retrieval.sweeps.states import CONFIG, State, state
-
-RESULTS = "metrics.json"
+from retrieval.jobs.results import Results
+from retrieval.jobs.runs import CONFIG, METRICS
+from retrieval.sweeps.states import State, state
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class JobResult:
     folder: Path
     config: DictConfig
     state: State
-    results: dict[str, Any] | None
+    results: Results | None
 
     @property
     def reducer(self) -> str:
@@ -56,21 +55,9 @@ def read_jobs(folders: Iterable[Path]) -> list[JobResult]:
     jobs = []
     for folder in folders:
         found, config = state(folder), OmegaConf.load(folder / CONFIG)
-        finished = found is State.FINISHED and (folder / RESULTS).is_file()
-        jobs.append(JobResult(folder, config, found, read_results(folder / RESULTS) if finished else None))  # type: ignore[arg-type]
+        finished = found is State.FINISHED and (folder / METRICS).is_file()
+        jobs.append(JobResult(folder, config, found, Results.read(folder / METRICS) if finished else None))  # type: ignore[arg-type]
     return jobs
-
-
-def read_results(path: Path) -> dict[str, Any]:
-    """A job's `metrics.json`.
-
-    Raises:
-        UserError: a damaged file.
-    """
-    try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: damaged ({error}); delete the job's folder and run the sweep again") from error
 
 
 def reducer_name(config: Any) -> str:

@@ -67,7 +67,7 @@ def knob_text(value: Any) -> str:
 
 
 def _job_row(job: JobResult, columns: dict[str, str]) -> dict[str, Any]:
-    metrics, costs = ({}, {}) if job.results is None else (job.results["metrics"], job.results["cost"])
+    metrics, costs = ({}, {}) if job.results is None else (job.results.metrics, job.results.cost)
     values = knobs(job.config)
     row = dict.fromkeys(columns.values()) | {columns[name]: values[name] for name in columns if name in values}
     row |= {"reducer": job.reducer, "state": job.state, "folder": job.folder.name}

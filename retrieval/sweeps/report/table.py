@@ -47,12 +47,12 @@ def markdown(table: pd.DataFrame) -> str:
 def facts(jobs: list[JobResult], latency: dict[str, Any] | None) -> list[str]:
     """What the numbers are of: the split, the checkpoints and what they were chosen on, and how latency was taken."""
     finished = [job.results for job in jobs if job.results is not None]
-    splits = _each(f"{one['split']} split, {one['videos']} videos and {one['captions']} captions" for one in finished)
-    checkpoints = _each(one["checkpoint"].partition(" (")[0] for one in finished)
+    splits = _each(f"{one.split} split, {one.videos} videos and {one.captions} captions" for one in finished)
+    checkpoints = _each(one.checkpoint.partition(" (")[0] for one in finished)
     sentences = [
         f"{len(finished)} of {len(jobs)} jobs have finished.",
-        f"Metrics: {splits}; checkpoint: {checkpoints}, chosen on {_each(one['selected_on'] for one in finished)}; "
-        f"{_each(one['frames'] for one in finished)} frames, {_each(one['words'] for one in finished)} words.",
+        f"Metrics: {splits}; checkpoint: {checkpoints}, chosen on {_each(one.selected_on for one in finished)}; "
+        f"{_each(one.frames for one in finished)} frames, {_each(one.words for one in finished)} words.",
         "Recalls are in percent, means ± standard deviations over seeds; R-Sum adds R@1, R@5 and R@10 of both "
         "directions. GMACs and tokens are of one video, in closed form. A star marks the Pareto front: nothing else "
         "has a higher R-Sum at the same cost or less.",
