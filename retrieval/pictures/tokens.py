@@ -45,7 +45,8 @@ def draw_tokens(model: CLIP, frames: UInt8[Tensor, "frame 3 height width"], bloc
     if missing:
         raise UserError(f"blocks {missing}: the video tower has blocks 0 to {len(walked) - 1}")
     figure = Figure(figsize=(INCHES * len(frames) + 0.9, INCHES * (1 + len(blocks))), layout="constrained")
-    lines = figure.subplots(1 + len(blocks), len(frames), squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
+    gaps = {"wspace": 0.02, "hspace": 0.02}
+    lines = figure.subplots(1 + len(blocks), len(frames), squeeze=False, gridspec_kw=gaps).tolist()
     _draw_row(lines[0], "frames", frames / 255)
     for block, axes in zip(blocks, lines[1:], strict=True):
         tokens = walked[block]
@@ -134,10 +135,10 @@ def _segments(token: Int[Tensor, "row column"]) -> dict[int, list[list[tuple[flo
     side = len(token)
     near, far = BORDER / 2, 1 - BORDER / 2
     sides: list[tuple[int, int, list[tuple[float, float]]]] = [
-        (-1, 0, [(0, near), (1, near)]),
-        (1, 0, [(0, far), (1, far)]),
-        (0, -1, [(near, 0), (near, 1)]),
-        (0, 1, [(far, 0), (far, 1)]),
+        (-1, 0, [(0.0, near), (1.0, near)]),
+        (1, 0, [(0.0, far), (1.0, far)]),
+        (0, -1, [(near, 0.0), (near, 1.0)]),
+        (0, 1, [(far, 0.0), (far, 1.0)]),
     ]
     segments: dict[int, list[list[tuple[float, float]]]] = {}
     for row, column in torch.cartesian_prod(torch.arange(side), torch.arange(side)).tolist():

@@ -11,6 +11,7 @@ from retrieval.tracking.records import find_knob, never_fatal
 from tests.jobs.commands import ENV
 
 
+@pytest.mark.slow
 def test_wandb_is_not_loaded_without_being_asked_for():
     code = "import sys, retrieval.tracking, retrieval.tracking.curves; print('wandb' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], env=ENV, capture_output=True, text=True, check=True)
@@ -38,6 +39,7 @@ def test_the_jobs_of_a_sweep_are_runs_of_one_group(offline, tmp_path):
     assert len({run.id for run in runs}) == 3
 
 
+@pytest.mark.slow
 def test_a_server_that_cannot_be_reached_leaves_the_run_offline(offline, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
