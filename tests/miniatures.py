@@ -1,7 +1,6 @@
-"""Miniatures of the five benchmarks in their on-disk layout: generated videos under real ids and captions.
+"""Miniatures of the five published sets in their on-disk layout: generated videos, made-up ids and captions.
 
-Ids and captions come from the real annotation files, which are not part of the repository; where the set's own caption
-file is not among them (MSR-VTT's training captions, MSVD, DiDeMo) its format is kept and the words are made up.
+Files, columns and the shape of the ids are those of the sets; the real annotation files are no part of the repository.
 """
 
 import csv
@@ -17,7 +16,7 @@ from retrieval.data.corpora.moving_shapes import encode
 ANNOTATIONS = Path(__file__).parents[2] / "shared" / "annotations"
 TRAIN, VAL, TEST = 8, 4, 5
 MSVD_CAPTIONS = (41, 38, 40, 39, 43)  # of the first, second … video of a split
-DIDEMO_NAMES = ("28825966@N08_8636773134_d5dd0a6d14.mov", "12090392@N02_13482799053_87ef417396.m4v")
+DIDEMO_NAMES = ("000@N08_100200300_d5dd.mov", "111@N02_10020030_87ef.m4v")
 
 
 def write_videos(paths: Iterable[Path]) -> None:
@@ -30,9 +29,11 @@ def write_videos(paths: Iterable[Path]) -> None:
 
 
 def msrvtt(root: Path) -> None:
-    with (ANNOTATIONS / "msrvtt" / "MSRVTT_JSFUSION_test.csv").open() as file:
-        test = list(csv.DictReader(file))[:TEST]
-    train = (ANNOTATIONS / "msrvtt" / "MSRVTT_train.9k.csv").read_text().split()[1 : 1 + TRAIN]
+    train = [f"video{number}" for number in range(TRAIN)]
+    test = [
+        {"key": f"ret{i}", "vid_key": f"msr{9770 + i}", "video_id": f"video{9770 + i}", "sentence": f"dish {i}, cooked"}
+        for i in range(TEST)
+    ]
     with (root / "MSRVTT_JSFUSION_test.csv").open("w", newline="") as file:
         table = csv.DictWriter(file, test[0])
         table.writeheader()
@@ -51,7 +52,7 @@ def msrvtt(root: Path) -> None:
 def msvd(root: Path) -> None:
     captions = {}
     for split, count in (("train", TRAIN), ("val", VAL), ("test", TEST)):
-        ids = (ANNOTATIONS / "msvd" / f"{split}_list.txt").read_text().split()[:count]
+        ids = [f"-{split}Q_4a{number}_{number}_{number + 9}" for number in range(count)]
         (root / f"{split}_list.txt").write_text("\n".join(ids))
         for name, number in zip(ids, MSVD_CAPTIONS * 2, strict=False):
             captions[name] = [["a", "man", "is", "doing", str(i)] for i in range(number)]
@@ -60,13 +61,12 @@ def msvd(root: Path) -> None:
 
 
 def lsmdc(root: Path) -> None:
-    name = "LSMDC16_challenge_1000_publictect.csv"
-    lines = (ANNOTATIONS / "lsmdc" / name).read_text().splitlines()
-    start = 0
-    for table, count in ((name, TEST), ("LSMDC16_annos_training.csv", TRAIN), ("LSMDC16_annos_val.csv", VAL)):
-        (root / table).write_text("\n".join(lines[start : start + count]) + "\n")
-        start += count
-    clips = [line.split("\t")[0] for line in lines[:start]]
+    clips: list[str] = []
+    for table, count in (("challenge_1000_publictect", TEST), ("annos_training", TRAIN), ("annos_val", VAL)):
+        ids = [f"30{len(clips) + i}_MADE_UP_00.2{i}.23.000-00.2{i}.28.886" for i in range(count)]
+        lines = [f"{name}\t00.23\t00.28\t00.23\t00.28\tSOMEONE waits for {name[:4]}." for name in ids]
+        (root / f"LSMDC16_{table}.csv").write_text("\n".join(lines) + "\n")
+        clips += ids
     write_videos(root / "avi" / clip.rpartition("_")[0] / f"{clip}.avi" for clip in clips)
 
 
@@ -87,8 +87,14 @@ def didemo(root: Path) -> None:
 def activitynet(root: Path) -> None:
     ids = []
     for name, count in (("train.json", TRAIN), ("val_1.json", TEST)):
-        content = json.loads((ANNOTATIONS / "activitynet" / name).read_text())
-        part = dict(list(content.items())[:count])
+        part = {
+            f"v_{name[:2]}X-{i}_aQ": {
+                "duration": 82.73,
+                "timestamps": [[0.83, 19.86], [17.37, 60.81]],
+                "sentences": [f"A person waits {i} times.", f" They leave by the {name[:3]} door. "],
+            }
+            for i in range(count)
+        }
         (root / name).write_text(json.dumps(part))
         ids += part
     write_videos(root / "Activity_Videos" / f"{name}{'.mkv' if i % 2 else '.mp4'}" for i, name in enumerate(ids))

@@ -18,6 +18,7 @@ def notebook(request) -> NotebookNode:
     return nbformat.read(request.param, as_version=4)
 
 
+@pytest.mark.slow
 def test_it_runs(notebook, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))  # before any kernel of the user or the system

@@ -1,6 +1,6 @@
-"""The data of an experiment: a corpus, read by a sampler, in batches on the device."""
+"""The data of an experiment: a corpus, read by a sampler, in batches of bytes on the device."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,33 +9,38 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from retrieval.data.corpora.base import Corpus, Record, check_files
-from retrieval.data.dataset import ClipReader, EvaluationCaptions, EvaluationVideos, Read, TrainingPairs
-from retrieval.data.decoding import decode
-from retrieval.data.loading import Batch, EpochSampler, Tokenizer, TrainingLoader, collate, gathered
-from retrieval.data.protocol import hold_out
+from retrieval.data.batches import (
+    Batch,
+    Tokenizer,
+    TrainingBatch,
+    VideoBatch,
+    collate_bank,
+    collate_captions,
+    collate_training,
+    collate_videos,
+)
+from retrieval.data.corpora.base import Corpus, Record, check_choice, check_files
+from retrieval.data.dataset import ClipReader, EvaluationCaptions, EvaluationVideos, Open, TrainingPairs
+from retrieval.data.decoder import Decoder
+from retrieval.data.loading import EpochSampler, TrainingLoader, gathered, possible_batch_size
+from retrieval.data.protocol import read_split
 from retrieval.data.querybank import BankCaptions
 from retrieval.data.sampling import Sampler
 from retrieval.data.store import FrameStore
-from retrieval.data.transforms import Preprocess, normalize, resize_and_crop
+from retrieval.data.transforms import resize_and_crop
 from retrieval.errors import UserError
 
 
 class RetrievalDataModule(L.LightningDataModule):
     """Training pairs, and for evaluation two loaders: the videos, then the captions, each once; a third for a bank.
 
-    Batches on the device:
-        training: `frames` [video, frame, 3, size, size], `token_ids` [video, word], `skipped`.
-        videos: `frames`, `video` [video] the videos' indices, `skipped`.
-        captions: `token_ids` [caption, word], `caption` [caption] their indices, `video` [caption] their videos'.
-        query bank, after `setup_bank`: `token_ids` [caption, word], `bank` [caption] their indices.
-    `skipped` lists the videos that could not be read, a message each.
+    Their batches are `TrainingBatch`, `VideoBatch`, `CaptionBatch` and `BankBatch` of `retrieval.data.batches`.
 
     Args:
         corpus: from `paths` to the captioned videos.
-        preprocess: what the model expects of its frames.
+        image_size: side of the square frames that the model takes, in pixels.
         tokenizer: texts to token ids [text, word].
         frames: per clip.
         sampler: which frames of a video those are.
@@ -51,13 +56,18 @@ class RetrievalDataModule(L.LightningDataModule):
         bank_size: captions in a query bank, chosen among the training captions; None: all of these.
         bank_seed: of their choice.
         on_error: what a broken video does: "raise", or "skip": another one takes its place and it is listed at the end.
+        decoder: what opens a video file.
         short_side: shrink frames to this shorter side while decoding; None: only in the transform.
         frames_from: "video": decode the files; "store": read the stored frames.
         store: the stored frames.
+        words: token ids that the tokenizer makes of a caption.
+        with_bank: whether evaluation has the third loader, a query bank of training captions.
         seed: of every random choice.
         paths: where the corpus is: `root`, and what else it asks for.
 
     Attributes:
+        records: what has been read, by split.
+        bank: the query bank's captions, once set up.
         skipped: the messages of all videos skipped so far, in order, each once.
 
     Raises:
@@ -68,7 +78,7 @@ class RetrievalDataModule(L.LightningDataModule):
         self,
         *,
         corpus: Callable[..., Corpus],
-        preprocess: Preprocess,
+        image_size: int,
         tokenizer: Tokenizer,
         frames: int,
         sampler: Sampler,
@@ -85,34 +95,36 @@ class RetrievalDataModule(L.LightningDataModule):
         bank_size: int | None,
         bank_seed: int,
         on_error: str,
+        decoder: Decoder,
         short_side: int | None,
         frames_from: str,
         store: FrameStore,
+        words: int,
         seed: int,
+        with_bank: bool = False,
         **paths: str | Path,
     ) -> None:
         super().__init__()
-        _check_choice("pairs", pairs, ("video", "caption"))
-        _check_choice("on_error", on_error, ("raise", "skip"))
-        _check_choice("frames_from", frames_from, ("video", "store"))
+        check_choice("pairs", pairs, ("video", "caption"))
+        check_choice("on_error", on_error, ("raise", "skip"))
+        check_choice("frames_from", frames_from, ("video", "store"))
         minima = {"frames": 1, "batch_size": 1, "eval_batch_size": 1, "num_workers": 0, "short_side": 1, "bank_size": 1}
         values = (frames, batch_size, eval_batch_size, num_workers, short_side, bank_size)
         for (knob, minimum), value in zip(minima.items(), values, strict=True):
             if value is not None and value < minimum:
                 raise UserError(f"data.{knob}={value}, must be at least {minimum}")
         sampler(total=frames, fps=1.0, count=frames)  # an impossible setting is told before any video is read
-        self.corpus, self.preprocess, self.tokenizer = corpus(**paths), preprocess, tokenizer
+        self.corpus, self.tokenizer, self.words = corpus(**paths), tokenizer, words
         self.pairs, self.on_error, self.seed = pairs, on_error, seed
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
         self.splits = {"train": "train", "val": test_split if validate_on_test else val_split, "test": test_split}
         self.held_out, self.held_out_seed = held_out, held_out_seed
-        self.bank_size, self.bank_seed = bank_size, bank_seed
+        self.with_bank, self.bank_size, self.bank_seed = with_bank, bank_size, bank_seed
         self.bank: BankCaptions | None = None
-        size = preprocess.image_size
         self.store, self.frames_from = store, frames_from
-        read: Read = partial(decode, short_side=short_side) if frames_from == "video" else store.read
-        self.training_reader = ClipReader(frames, sampler, augmentation(size), read)
-        self.evaluation_reader = ClipReader(frames, sampler, resize_and_crop(size), read)
+        read_from: Open = partial(decoder, short_side=short_side) if frames_from == "video" else store.open
+        self.training_reader = ClipReader(frames, sampler, augmentation(image_size), read_from)
+        self.evaluation_reader = ClipReader(frames, sampler, resize_and_crop(image_size), read_from)
         self.records: dict[str, list[Record]] = {}
         self.skipped: list[str] = []
         self._listed: set[str] = set()
@@ -130,64 +142,61 @@ class RetrievalDataModule(L.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Into the checkpoint: a later evaluation tells what it was selected on, and compares the rest."""
-        return {"selected_on": self.selected_on, **self._sizes()}
+        return {"selected_on": self.selected_on, **self._knobs()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Warn where a checkpoint was trained with other frames or words; older and published ones tell neither."""
-        for knob, ours in self._sizes().items():
+        for knob, ours in self._knobs().items():
             if (theirs := state_dict.get(knob, ours)) != ours:
                 rank_zero_warn(f"{knob}={ours}, but the checkpoint was trained with {knob}={theirs}")
 
-    def _sizes(self) -> dict[str, int]:
-        return {"data.frames": self.training_reader.frames, "words": self.tokenizer([""]).shape[1]}
+    def _knobs(self) -> dict[str, int]:
+        return {"data.frames": self.training_reader.frames, "words": self.words}
 
     def prepare_data(self) -> None:
         self.corpus.prepare()
 
     def setup(self, stage: str) -> None:
-        """Read the annotations that `stage` needs, so that what is missing is known before the first batch."""
+        """Read the annotations that `stage` needs, so that what is missing is known before the first batch.
+
+        Raises:
+            UserError: annotations, videos, stored frames or a query bank that are not there.
+        """
         stages = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
         for loader in stages.get(stage, ()):
             self._records(loader)
+        if self.with_bank and stage in stages:
+            self.bank = BankCaptions(self._bank_records(), self.bank_size, self.bank_seed)
 
-    def setup_bank(self) -> None:
-        """Choose the captions of a query bank, which evaluation then gives as a third loader.
-
-        Raises:
-            UserError: no training captions, or they are what will be ranked.
-        """
-        if "train" in (self.splits["val"], self.splits["test"]):
-            raise UserError("a query bank's training captions cannot be its queries too: evaluate another split")
-        try:
-            records = self.records.get("train") or self._read("train")["train"]
-        except (ValueError, FileNotFoundError) as error:
-            raise UserError(f"metrics.rescoring needs a query bank of training captions: {error}") from error
-        self.bank = BankCaptions(records, self.bank_size, self.bank_seed)
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Number of videos and of captions of each loader (train, val, test) that is set up."""
+        found = {loader: self.records[split] for loader, split in self.splits.items() if split in self.records}
+        return {loader: (len(rows), sum(len(row.captions) for row in rows)) for loader, rows in found.items()}
 
     def train_dataloader(self) -> TrainingLoader:
-        """Raises UserError where the split does not fill one batch on each device."""
+        """Batches of `batch_size`, of what there is where the split has less.
+
+        Raises:
+            UserError: fewer than two pairs, or fewer than devices.
+        """
         dataset = TrainingPairs(self._records("train"), self.training_reader, self.pairs, self.seed, self.on_error)
         ranks = self.trainer.world_size if self.trainer else 1
-        if len(dataset) < ranks * self.batch_size:
-            raise UserError(
-                f"data.batch_size={self.batch_size} on {ranks} device(s) needs {ranks * self.batch_size} training "
-                f"samples, the split has {len(dataset)}: lower data.batch_size"
-            )
         sampler = EpochSampler(dataset, ranks, self.trainer.global_rank if self.trainer else 0, self.seed)
+        collate = partial(collate_training, tokenizer=self.tokenizer)
         knobs = self._loader_knobs(self.num_workers)
-        return TrainingLoader(dataset, self.batch_size, sampler=sampler, drop_last=True, **knobs)
+        batch_size = possible_batch_size(self.batch_size, len(dataset), ranks)
+        return TrainingLoader(dataset, batch_size, sampler=sampler, drop_last=True, collate_fn=collate, **knobs)
 
-    def val_dataloader(self) -> list[DataLoader[Batch]]:
+    def val_dataloader(self) -> list[DataLoader[Any]]:
         return self._evaluation_loaders("val")
 
-    def test_dataloader(self) -> list[DataLoader[Batch]]:
+    def test_dataloader(self) -> list[DataLoader[Any]]:
         return self._evaluation_loaders("test")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Normalise on the device: the bytes travel, a quarter of the floats; and note what was skipped."""
-        self.skipped += [message for message in dict.fromkeys(batch.get("skipped", ())) if message not in self.skipped]
-        if "frames" in batch:
-            batch["frames"] = normalize(batch["frames"], self.preprocess)
+        """Note what was skipped."""
+        if isinstance(batch, TrainingBatch | VideoBatch):
+            self.skipped += [message for message in dict.fromkeys(batch.skipped) if message not in self.skipped]
         return batch
 
     def teardown(self, stage: str) -> None:
@@ -204,47 +213,38 @@ class RetrievalDataModule(L.LightningDataModule):
             parts = self._read(split)
             if self.frames_from == "store":
                 self.store.verify()
-            if self.on_error == "raise":
-                for part, records in parts.items():
-                    self._check(records, part)
+            check = check_files if self.frames_from == "video" else self.store.check
+            for part, records in parts.items() if self.on_error == "raise" else ():
+                check(records, part)
             self.records |= parts
         return self.records[split]
 
     def _read(self, split: str) -> dict[str, list[Record]]:
-        """The records of `split`; of training and what it gives away together."""
-        if "val" in self.corpus.splits or "val" not in self.splits.values() or split == "test":
-            return {split: self.corpus.records(split)}
-        train, val = hold_out(self.corpus.records("train"), self.held_out, self.held_out_seed)
-        return {"train": train, "val": val}
+        if "val" in self.splits.values():
+            return read_split(self.corpus, split, self.held_out, self.held_out_seed)
+        return {split: self.corpus.records(split)}
 
-    def _check(self, records: Sequence[Record], split: str) -> None:
-        if self.frames_from == "video":
-            return check_files(records, split)
-        if lacking := self.store.lacking([record.path for record in records]):
-            raise UserError(
-                f"data.store.folder={self.store.folder} lacks {len(lacking)} videos of the split {split!r}, the first: "
-                f"{lacking[0]}; run python -m retrieval.prepare, or leave them out with data.on_error=skip"
-            )
-        return None
+    def _bank_records(self) -> list[Record]:
+        """The training videos, whose captions are the bank's."""
+        if "train" in (self.splits["val"], self.splits["test"]):
+            raise UserError("a query bank's training captions cannot be its queries too: evaluate another split")
+        try:
+            return self.records.get("train") or self._read("train")["train"]
+        except UserError as error:
+            raise UserError(f"metrics.rescoring needs a query bank of training captions: {error}") from error
 
-    def _evaluation_loaders(self, loader: str) -> list[DataLoader[Batch]]:
+    def _evaluation_loaders(self, loader: str) -> list[DataLoader[Any]]:
         records = self._records(loader)
         videos = EvaluationVideos(records, self.evaluation_reader, self.on_error)
-        texts = [EvaluationCaptions(records), *([self.bank] if self.bank else [])]
-        return [
-            DataLoader(videos, self.eval_batch_size, **self._loader_knobs(self.num_workers)),
-            *(DataLoader(captions, self.eval_batch_size, **self._loader_knobs(0)) for captions in texts),
-        ]
+        loaders = [self._in_order(videos, collate_videos, self.num_workers)]
+        loaders.append(self._in_order(EvaluationCaptions(records), partial(collate_captions, tokenizer=self.tokenizer)))
+        if self.bank is not None:
+            loaders.append(self._in_order(self.bank, partial(collate_bank, tokenizer=self.tokenizer)))
+        return loaders
+
+    def _in_order(self, dataset: Dataset[Any], collate: Callable[..., Batch], num_workers: int = 0) -> DataLoader[Any]:
+        return DataLoader(dataset, self.eval_batch_size, collate_fn=collate, **self._loader_knobs(num_workers))
 
     def _loader_knobs(self, num_workers: int) -> dict[str, Any]:
-        return {
-            "num_workers": num_workers,
-            "persistent_workers": num_workers > 0,
-            "pin_memory": torch.cuda.is_available(),
-            "collate_fn": partial(collate, tokenizer=self.tokenizer),
-        }
-
-
-def _check_choice(knob: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise UserError(f"data.{knob}={value!r}: choose one of {', '.join(choices)}")
+        pinned = torch.cuda.is_available()
+        return {"num_workers": num_workers, "persistent_workers": num_workers > 0, "pin_memory": pinned}

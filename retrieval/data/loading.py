@@ -1,18 +1,17 @@
-"""Batches of samples, and a training loader that can stop anywhere and go on with the very same samples."""
+"""A training loader that can stop anywhere and go on with the very same samples."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
-from typing import Any
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_collate
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from retrieval.data.dataset import Draw, Sample
+from retrieval.data.batches import TrainingBatch, TrainingSample
+from retrieval.data.dataset import Draw
+from retrieval.errors import UserError
 
-Batch = dict[str, Any]
-Tokenizer = Callable[[list[str]], Int[Tensor, "text word"]]
+FEWEST_PAIRS = 2  # a contrastive loss needs a second video to tell a caption's own from
 
 
 class EpochSampler(DistributedSampler[int]):
@@ -21,7 +20,7 @@ class EpochSampler(DistributedSampler[int]):
     A `DistributedSampler`, so that Lightning keeps it and sets its epoch, on one device too.
     """
 
-    def __init__(self, dataset: Dataset[Sample], ranks: int, rank: int, seed: int) -> None:
+    def __init__(self, dataset: Dataset[TrainingSample], ranks: int, rank: int, seed: int) -> None:
         super().__init__(dataset, num_replicas=ranks, rank=rank, shuffle=True, seed=seed, drop_last=True)
         self.skip = 0
 
@@ -37,12 +36,12 @@ class EpochSampler(DistributedSampler[int]):
         return ((index, self.epoch) for index in islice(super().__iter__(), self.skip, None))
 
 
-class TrainingLoader(DataLoader[Batch]):
+class TrainingLoader(DataLoader[TrainingSample]):
     """A data loader whose place in the epoch goes into the checkpoint; needs an `EpochSampler` for that."""
 
     batches = 0  # given out in this epoch
 
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[TrainingBatch]:  # type: ignore[override]
         # A generator, so that nothing is read before Lightning has told the sampler its epoch.
         self.batches = getattr(self.sampler, "skip", 0) // (self.batch_size or 1)
         for batch in super().__iter__():
@@ -57,18 +56,21 @@ class TrainingLoader(DataLoader[Batch]):
             self.sampler.resume(state["epoch"], state["batches"] * (self.batch_size or 1))
 
 
-def collate(samples: list[Sample], tokenizer: Tokenizer) -> Batch:
-    """Samples to a batch: tensors are stacked, `text`s become `token_ids`, `skipped` lists are joined."""
-    batch: Batch = {}
-    for key in samples[0]:
-        values = [sample[key] for sample in samples]
-        if key == "text":
-            batch["token_ids"] = tokenizer(values)
-        elif key == "skipped":
-            batch["skipped"] = [message for messages in values for message in messages]
-        else:
-            batch[key] = default_collate(values)
-    return batch
+def possible_batch_size(batch_size: int, samples: int, ranks: int) -> int:
+    """`batch_size`, or all there is where a split of `samples` has less for each of `ranks` devices, with a warning.
+
+    Raises:
+        UserError: too few samples to train on.
+    """
+    fewest = max(FEWEST_PAIRS, ranks)
+    if samples < fewest:
+        raise UserError(f"training on {ranks} device(s) needs {fewest} samples or more, the split has {samples}")
+    if samples < ranks * batch_size:
+        rank_zero_warn(
+            f"data.batch_size={batch_size} on {ranks} device(s), but the split has {samples} training samples: "
+            f"training takes {samples // ranks} at a time"
+        )
+    return min(batch_size, samples // ranks)
 
 
 def gathered(messages: list[str]) -> list[str]:

@@ -4,8 +4,16 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from retrieval.data.corpora.base import Record
+from retrieval.data.corpora.base import Corpus, Record
 from retrieval.errors import UserError
+
+
+def read_split(corpus: Corpus, split: str, held_out: float, seed: int) -> dict[str, list[Record]]:
+    """The records of `split`; of training together with the validation videos that it gives away, where it has to."""
+    if "val" in corpus.splits or split == "test":
+        return {split: corpus.records(split)}
+    train, val = hold_out(corpus.records("train"), held_out, seed)
+    return {"train": train, "val": val}
 
 
 def hold_out(records: Sequence[Record], share: float, seed: int) -> tuple[list[Record], list[Record]]:

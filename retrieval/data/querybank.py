@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch.utils.data import Dataset
 
+from retrieval.data.batches import BankSample
 from retrieval.data.corpora.base import Record
-from retrieval.data.dataset import Sample
 
 
-class BankCaptions(Dataset[Sample]):
-    """Captions of a query bank, each once: the text `text` and its index `bank`.
+class BankCaptions(Dataset[BankSample]):
+    """Captions of a query bank, each once.
 
     Args:
         records: the training videos.
@@ -26,5 +26,5 @@ class BankCaptions(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.captions)
 
-    def __getitem__(self, index: int) -> Sample:
-        return {"text": self.captions[index], "bank": index}
+    def __getitem__(self, index: int) -> BankSample:
+        return BankSample(self.captions[index], index)

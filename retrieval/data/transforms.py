@@ -1,29 +1,13 @@
-"""What happens to pixels: crop and augmentation of a clip, all frames alike, and the normalisation on the device."""
+"""Crop and augmentation of a clip, all frames alike; bytes in, bytes out."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Generator, Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from retrieval.errors import UserError
-
-
-@dataclass(frozen=True)
-class Preprocess:
-    """What a model expects of its frames.
-
-    Attributes:
-        image_size: height and width in pixels.
-        mean: per colour channel, of values in [0, 1].
-        std: per colour channel.
-    """
-
-    image_size: int
-    mean: Sequence[float]
-    std: Sequence[float]
 
 
 def resize_and_crop(size: int) -> v2.Transform:
@@ -68,12 +52,3 @@ def transform_clip(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         return transform(frames)
-
-
-def normalize(
-    frames: UInt8[Tensor, "video frame 3 height width"], preprocess: Preprocess
-) -> Float[Tensor, "video frame 3 height width"]:
-    """Bytes to the model's range: (frames / 255 - mean) / std."""
-    mean = torch.tensor(preprocess.mean, device=frames.device).view(3, 1, 1)
-    std = torch.tensor(preprocess.std, device=frames.device).view(3, 1, 1)
-    return (frames.float() / 255 - mean) / std

@@ -1,11 +1,18 @@
-"""What a model costs: parameters, tokens and multiply-accumulates, from its sizes alone."""
+"""What a model costs: parameters, tokens and multiply-accumulates.
+
+The towers' share is known in closed form from their sizes. What reducer and head compute beside them is counted while
+these alone run once, on random numbers of the right shapes, so that nobody who writes one has to state it.
+"""
 
 from typing import Any
 
-from retrieval.efficiency import text_macs, video_macs
+import torch
+
+from retrieval.efficiency.macs import counted_macs, text_macs, video_macs
+from retrieval.errors import UserError
 from retrieval.model import CLIP
 from retrieval.model.tuning import lora_rank
-from retrieval.reducers import Layout, plan
+from retrieval.reducers import Layout, Reducer, Tokens, TowerShape, plan
 
 
 def trained_parameters(model: CLIP) -> int:
@@ -17,10 +24,15 @@ def cost(model: CLIP, frames: int, words: int) -> dict[str, Any]:
     """Parameters; the tokens of a video after the last block; GMACs of one video and of one caption.
 
     GMACs are 10^9 multiply-accumulates of matrix products and convolutions; the papers call them GFLOPs.
+
+    Raises:
+        UserError: a reducer that does not fit the frames, or whose layouts are not what it leaves.
     """
     visual, text = model.visual, model.text
     layouts = plan(visual.reducer, visual.shape, frames)
-    rank = lora_rank(model) or 0
+    last, device, rank = layouts[-1][1], model.logit_scale.device, lora_rank(model) or 0
+    clips = torch.zeros(1, last.clips * last.class_tokens, model.embed_dim, device=device)
+    kept = torch.zeros(1, words if model.head.every_word else 1, model.embed_dim, device=device)
     video = video_macs(
         layouts,
         frames=frames,
@@ -31,20 +43,51 @@ def cost(model: CLIP, frames: int, words: int) -> dict[str, Any]:
         output_dim=model.embed_dim,
         lora_rank=rank,
     )
-    entering = [Layout(frames, visual.shape.patches), *(after for _, after in layouts)]
-    video += sum(visual.reducer.macs(entering[block], block, visual.shape) for block in range(len(layouts)))
     caption = text_macs(
         words,
         width=text.width,
         blocks=len(text.blocks),
         mlp_width=text.blocks[0].mlp_width,
         output_dim=model.embed_dim,
+        projected=kept.shape[1],
         lora_rank=rank,
     )
-    last = layouts[-1][1]
+    with torch.no_grad():
+        video += reducer_macs(visual.reducer, visual.shape, frames, device)
+        video += counted_macs(lambda: model.head.video(clips))
+        caption += counted_macs(lambda: model.head.text(kept, torch.ones_like(kept[..., 0], dtype=torch.bool)))
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "output_tokens": last.clips * last.tokens,
         "video_gmacs": round(video / 1e9, 4),
         "text_gmacs": round(caption / 1e9, 4),
     }
+
+
+def reducer_macs(reducer: Reducer, tower: TowerShape, frames: int, device: torch.device) -> int:
+    """Multiply-accumulates of a reducer's own matrix products for one video, counted as its hooks run.
+
+    Raises:
+        UserError: layouts that are not what the hooks leave.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return counted_macs(lambda: _run_hooks(reducer, tower, frames, device))
+
+
+def _run_hooks(reducer: Reducer, tower: TowerShape, frames: int, device: torch.device) -> None:
+    x = torch.randn(frames, 1 + tower.patches, tower.width, device=device)
+    tokens = Tokens(x, torch.ones_like(x[..., :1]), clips=frames)
+    for block, (attention, mlp) in enumerate(plan(reducer, tower, frames)):
+        tokens = reducer.before_attention(tokens, block)
+        _check(reducer, tokens.layout, attention, "layout_before_attention", block)
+        keys = torch.randn(*tokens.x.shape[:2], tower.head_width, device=device)
+        tokens = reducer.after_attention(tokens, keys, block)
+        _check(reducer, tokens.layout, mlp, "layout_after_attention", block)
+
+
+def _check(reducer: Reducer, left: Layout, promised: Layout, hook: str, block: int) -> None:
+    if left != promised:
+        raise UserError(
+            f"reducer {type(reducer).__name__}: at block {block} it leaves {left}, but its {hook} says {promised}"
+        )

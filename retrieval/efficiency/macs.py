@@ -2,8 +2,8 @@
 
 In: every matrix product (projections, attention, MLP, the output projection) and the patch convolution, as in the
 GFLOPs of ToMe (Bolya et al. 2023) and TempMe (Shen et al. 2025), which are MACs too. Out: norms, softmax, activations,
-additions, sorting and gathering, and the token embedding, which is a look-up. A reducer's own products
-(`Reducer.macs`) come on top.
+additions, sorting and gathering, and the token embedding, which is a look-up. What a reducer and a head compute comes
+on top (`cost.py`).
 """
 
 from collections.abc import Callable, Sequence
@@ -47,10 +47,15 @@ def video_macs(
     return macs + last.clips * last.class_tokens * width * output_dim
 
 
-def text_macs(words: int, *, width: int, blocks: int, mlp_width: int, output_dim: int, lora_rank: int = 0) -> int:
-    """MACs of the text tower for one caption of `words` tokens, padding included; causal attention counts in full."""
+def text_macs(
+    words: int, *, width: int, blocks: int, mlp_width: int, output_dim: int, projected: int = 1, lora_rank: int = 0
+) -> int:
+    """MACs of the text tower for one caption of `words` tokens, padding included; causal attention counts in full.
+
+    As `video_macs`; `projected` of the words go into the joint space.
+    """
     block = attention_macs(words, width, lora_rank) + 2 * words * width * mlp_width
-    return blocks * block + width * output_dim
+    return blocks * block + projected * width * output_dim
 
 
 def attention_macs(tokens: int, width: int, lora_rank: int = 0) -> int:

@@ -2,6 +2,6 @@
 
 from retrieval.metrics.recall import retrieval_metrics
 from retrieval.metrics.retrieval import Items, RetrievalMetrics
-from retrieval.metrics.scores import cosine_scores, matrix_scores
+from retrieval.metrics.scores import feature_scores, matrix_scores
 
-__all__ = ["Items", "RetrievalMetrics", "cosine_scores", "matrix_scores", "retrieval_metrics"]
+__all__ = ["Items", "RetrievalMetrics", "feature_scores", "matrix_scores", "retrieval_metrics"]

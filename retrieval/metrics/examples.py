@@ -9,7 +9,6 @@ from torch import Tensor
 from retrieval.metrics.ranks import caption_chunks, retrieval_ranks
 from retrieval.metrics.recall import CHUNK
 from retrieval.metrics.retrieval import Items
-from retrieval.metrics.scores import cosine_scores
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class Example:
         caption: the query.
         video: the right answer.
         rank: the right answer's, from 1; ties count against it.
-        found: the videos that came first, best first, with their cosines.
+        found: the videos that came first, best first, with their similarities.
     """
 
     caption: int
@@ -37,7 +36,7 @@ def retrieval_examples(items: Items, queries: int, top: int) -> list[Example]:
         queries: how many captions, fewer where there are fewer.
         top: how many videos for each.
     """
-    scores = cosine_scores(items.captions, items.videos)
+    scores = items.scores
     places = torch.arange(len(items.videos), device=items.videos.device)
     captions = caption_chunks(items.video_of_caption, CHUNK)
     ranks, _ = retrieval_ranks(scores, items.video_of_caption, captions, list(places.split(CHUNK)))

@@ -41,7 +41,7 @@ def retrieval_metrics(
     """Metrics of captions ranked against videos, without ever holding more than a block of their scores.
 
     Args:
-        scores: `cosine_scores(captions, videos)` of features, or `matrix_scores(similarity)` of a given matrix.
+        scores: `feature_scores(captions, videos)` of features, or `matrix_scores(similarity)` of a given matrix.
         videos: how many videos there are.
         video_of_caption: each caption's video, from 0 to `videos` - 1.
         rescoring: None, or "dual_softmax" or "qb_norm" for its metrics beside the plain ones.

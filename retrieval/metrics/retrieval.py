@@ -9,31 +9,40 @@ from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
 from retrieval.errors import UserError
+from retrieval.heads.mean import cosine
 from retrieval.metrics.recall import CHUNK, check_knobs, retrieval_metrics
 from retrieval.metrics.rescoring import RESCORINGS, Querybank
-from retrieval.metrics.scores import check_finite, cosine_scores
+from retrieval.metrics.scores import Scores, Similarity, check_finite, feature_scores
 
 VIDEO, BANK = -1, -2  # stand for the index of a caption's video where there is none
+ALONE = -1  # stands for the number of a vector in its item where an item is one vector
 
 
 class Items(NamedTuple):
     """Videos, and the captions that belong to one of them, each once.
 
     Attributes:
-        videos, captions: their features.
+        videos, captions: what a head kept of them, their features.
         video_index, caption_index: their numbers in the dataset, ascending.
         video_of_caption: each caption's video, as its place in `videos`.
         captions_without_video: how many captions were dropped.
         bank: features of the query bank's captions.
+        similarity: the head's comparison of captions and videos.
     """
 
-    videos: Float[Tensor, "video dim"]
+    videos: Float[Tensor, "video ..."]
     video_index: Int[Tensor, " video"]
-    captions: Float[Tensor, "caption dim"]
+    captions: Float[Tensor, "caption ..."]
     caption_index: Int[Tensor, " caption"]
     video_of_caption: Int[Tensor, " caption"]
     captions_without_video: int
-    bank: Float[Tensor, "bank dim"]
+    bank: Float[Tensor, "bank ..."]
+    similarity: Similarity
+
+    @property
+    def scores(self) -> Scores:
+        """Of the captions against the videos."""
+        return feature_scores(self.captions, self.videos, self.similarity)
 
 
 class RetrievalMetrics(Metric):
@@ -49,6 +58,7 @@ class RetrievalMetrics(Metric):
         temperature: the rescoring's factor on the cosines; None: as published.
         chunk: captions and videos per block of scores; memory grows with its square.
         bank_top: videos that each caption of a query bank activates.
+        similarity: of the head whose features are ranked; cosines without one.
         settings: torchmetrics' own (`sync_on_compute`, `process_group`, …).
 
     Example:
@@ -71,6 +81,7 @@ class RetrievalMetrics(Metric):
         temperature: float | None = None,
         chunk: int = CHUNK,
         bank_top: int = 1,
+        similarity: Similarity = cosine,
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
@@ -78,6 +89,7 @@ class RetrievalMetrics(Metric):
         if bank_top < 1:
             raise UserError(f"bank_top={bank_top} must be at least 1")
         self.rescoring, self.temperature, self.chunk, self.bank_top = rescoring, temperature, chunk, bank_top
+        self.similarity = similarity
         # One table for all kinds, as a process whose list is empty would break torchmetrics' gathering.
         self.add_state("features", default=[], dist_reduce_fx="cat")
         self.add_state("labels", default=[], dist_reduce_fx="cat")
@@ -89,7 +101,7 @@ class RetrievalMetrics(Metric):
 
     def update(
         self,
-        features: Float[Tensor, "item dim"],
+        features: Float[Tensor, "item ..."],
         index: Int[Tensor, " item"],
         video_index: Int[Tensor, " item"] | None = None,
         bank: bool = False,
@@ -105,23 +117,26 @@ class RetrievalMetrics(Metric):
             check_index(video_index, len(features), "video_index of the captions")
         check_finite(features, index, f"{kind} features")
         video = torch.full_like(index, BANK if bank else VIDEO) if video_index is None else video_index
-        self.features.append(features.detach().float().to(self.device))
-        self.labels.append(torch.stack([index, video], dim=1).long().to(self.device))
+        rows, vector = _rows(features.detach().float())
+        each = len(rows) // max(1, len(features))
+        labels = torch.stack([index.repeat_interleave(each), video.repeat_interleave(each), vector.to(index)], dim=1)
+        self.features.append(rows.to(self.device))
+        self.labels.append(labels.long().to(self.device))
 
-    def update_videos(self, features: Float[Tensor, "video dim"], index: Int[Tensor, " video"]) -> None:
+    def update_videos(self, features: Float[Tensor, "video ..."], index: Int[Tensor, " video"]) -> None:
         """Add videos; `index` is each video's number in the dataset."""
         self.update(features, index)
 
     def update_captions(
         self,
-        features: Float[Tensor, "caption dim"],
+        features: Float[Tensor, "caption ..."],
         index: Int[Tensor, " caption"],
         video_index: Int[Tensor, " caption"],
     ) -> None:
         """Add captions; `index` is each caption's number in the dataset, `video_index` that of its video."""
         self.update(features, index, video_index)
 
-    def update_bank(self, features: Float[Tensor, "caption dim"], index: Int[Tensor, " caption"]) -> None:
+    def update_bank(self, features: Float[Tensor, "caption ..."], index: Int[Tensor, " caption"]) -> None:
         """Add training captions to the query bank; `index` is each one's number in it."""
         self.update(features, index, bank=True)
 
@@ -138,13 +153,13 @@ class RetrievalMetrics(Metric):
             "videos_without_caption": float(len(items.videos) - len(items.video_of_caption.unique())),
             "captions_without_video": float(items.captions_without_video),
         }
-        scores = cosine_scores(items.captions, items.videos)
         bank_captions = torch.arange(len(items.bank), device=items.bank.device)
         bank = None
         if self.takes_bank and len(bank_captions):
-            bank = Querybank(cosine_scores(items.bank, items.videos), bank_captions.split(self.chunk), self.bank_top)
+            scores = feature_scores(items.bank, items.videos, self.similarity)
+            bank = Querybank(scores, bank_captions.split(self.chunk), self.bank_top)
         settings = (self.rescoring, self.temperature, self.chunk, bank)
-        return retrieval_metrics(scores, len(items.videos), items.video_of_caption, *settings) | counts
+        return retrieval_metrics(items.scores, len(items.videos), items.video_of_caption, *settings) | counts
 
     def items(self) -> Items:
         """What is ranked: on this process, or within `sync_context()` on all of them together.
@@ -154,33 +169,61 @@ class RetrievalMetrics(Metric):
         """
         if len(self.labels) == 0:
             raise UserError("no videos and no captions to rank: call update_videos and update_captions first")
-        features, labels = _drop_repeated(dim_zero_cat(self.features), dim_zero_cat(self.labels))
+        rows, labels = _drop_repeated(dim_zero_cat(self.features), dim_zero_cat(self.labels))
         is_video, is_bank = labels[:, 1] == VIDEO, labels[:, 1] == BANK
-        videos, video_index = features[is_video], labels[is_video, 0]
-        known = torch.isin(labels[:, 1], video_index)
-        missing = int((~is_video & ~is_bank & ~known).sum())
+        videos, video_labels = _items(rows[is_video], labels[is_video])
+        known = torch.isin(labels[:, 1], video_labels[:, 0])
+        captions, caption_labels = _items(rows[known], labels[known])
+        lost = ~is_video & ~is_bank & ~known
+        missing = len(_items(rows[lost], labels[lost])[1])
         if missing and not known.any():
             raise UserError(
                 f"none of the {missing} captions belongs to any of the {len(videos)} videos: check video_index"
             )
-        video_of_caption = torch.searchsorted(video_index, labels[known, 1])
-        captions = (features[known], labels[known, 0], video_of_caption, missing)
-        return Items(videos, video_index, *captions, features[is_bank])
+        video_of_caption = torch.searchsorted(video_labels[:, 0].contiguous(), caption_labels[:, 1].contiguous())
+        bank, _ = _items(rows[is_bank], labels[is_bank])
+        return Items(
+            videos,
+            video_labels[:, 0],
+            captions,
+            caption_labels[:, 0],
+            video_of_caption,
+            missing,
+            bank,
+            self.similarity,
+        )
+
+
+def _rows(features: Float[Tensor, "item ..."]) -> tuple[Float[Tensor, "row dim"], Int[Tensor, " row"]]:
+    """A row a vector, and its number in its item; ALONE where items are single vectors."""
+    if features.ndim == 2:
+        return features, torch.full((len(features),), ALONE, device=features.device)
+    return features.flatten(0, 1), torch.arange(features.shape[1], device=features.device).repeat(len(features))
+
+
+def _items(
+    rows: Float[Tensor, "row dim"], labels: Int[Tensor, "row 3"]
+) -> tuple[Float[Tensor, "item ..."], Int[Tensor, "item 3"]]:
+    """The items of one kind from their rows, which are sorted by item and vector, and a label for each."""
+    if len(labels) == 0 or labels[0, 2] == ALONE:
+        return rows, labels
+    vectors = int(labels[:, 2].max()) + 1
+    return rows.unflatten(0, (-1, vectors)), labels[::vectors]
 
 
 def _drop_repeated(
-    features: Float[Tensor, "row dim"], labels: Int[Tensor, "row 2"]
-) -> tuple[Float[Tensor, "item dim"], Int[Tensor, "item 2"]]:
-    """The first row of each caption index and of each video index, sorted by index."""
-    kinds = torch.stack([labels[:, 1].clamp(max=0), labels[:, 0]], dim=1)
-    items, item = kinds.unique(dim=0, return_inverse=True)
-    order = item.argsort(stable=True)
-    first = order[torch.searchsorted(item[order], torch.arange(len(items), device=item.device))]
-    clash = (labels[first][item] != labels).any(1)
+    rows: Float[Tensor, "row dim"], labels: Int[Tensor, "row 3"]
+) -> tuple[Float[Tensor, "kept dim"], Int[Tensor, "kept 3"]]:
+    """The first row of each vector of each caption index and of each video index, sorted by index."""
+    kinds = torch.stack([labels[:, 1].clamp(max=0), labels[:, 0], labels[:, 2]], dim=1)
+    kept, place = kinds.unique(dim=0, return_inverse=True)
+    order = place.argsort(stable=True)
+    first = order[torch.searchsorted(place[order], torch.arange(len(kept), device=place.device))]
+    clash = (labels[first][place] != labels).any(1)
     if clash.any():
         caption = labels[clash][0, 0].item()
         raise UserError(f"caption index {caption} came with two different videos: give each caption its own index")
-    return features[first], labels[first]
+    return rows[first], labels[first]
 
 
 def check_index(index: Int[Tensor, " number"], items: int, name: str) -> None:

@@ -8,15 +8,17 @@ caption (t2v) and those that rank captions for a video (v2t). Plain scores are t
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from retrieval.errors import UserError
+from retrieval.heads.mean import cosine
 
 Indices = Int[Tensor, " _"]
 Block = Float[Tensor, "caption video"]
 Scores = Callable[[Indices, Indices], tuple[Block, Block]]
+Similarity = Callable[[Tensor, Tensor], Tensor]
+"""Of a head: what it kept of captions, and of videos, to their similarities [caption, video]."""
 
 
 def matrix_scores(similarity: Float[Tensor, "caption video"]) -> Scores:
@@ -34,29 +36,32 @@ def matrix_scores(similarity: Float[Tensor, "caption video"]) -> Scores:
     return scores
 
 
-def cosine_scores(captions: Float[Tensor, "caption dim"], videos: Float[Tensor, "video dim"]) -> Scores:
-    """Cosines between features of any norm, as float32.
+def feature_scores(
+    captions: Float[Tensor, "caption ..."],
+    videos: Float[Tensor, "video ..."],
+    similarity: Similarity = cosine,
+) -> Scores:
+    """Similarities of what a head kept of captions and videos, as float32.
 
-    Norms and products are summed in float64 and rounded once: equal pairs then score equally whatever the block's
-    shape, the device, autocast or TF32, so that ties stay ties and the ranks do not depend on the chunks.
+    They are computed in float64 and rounded once: equal pairs then score equally whatever the block's shape, the
+    device, autocast or TF32, so that ties stay ties and the ranks do not depend on the chunks.
 
     Raises:
         UserError: features that are not finite.
     """
     check_finite(captions, torch.arange(len(captions)), "caption features")
     check_finite(videos, torch.arange(len(videos)), "video features")
-    caption_features, video_features = (F.normalize(x.double(), dim=1).float() for x in (captions, videos))
 
     def scores(caption: Indices, video: Indices) -> tuple[Block, Block]:
-        block = (caption_features[caption].double() @ video_features[video].double().T).float()
+        block = similarity(captions[caption].double(), videos[video].double()).float()
         return block, block
 
     return scores
 
 
-def check_finite(values: Float[Tensor, "row column"], index: Int[Tensor, " row"], name: str) -> None:
+def check_finite(values: Float[Tensor, "row ..."], index: Int[Tensor, " row"], name: str) -> None:
     """Raise a UserError that counts and names the rows of `values` with NaN or inf."""
-    broken = ~values.isfinite().all(dim=1)
+    broken = ~values.isfinite().flatten(1).all(dim=1)
     if not broken.any():
         return
     numbers = index[broken.to(index.device)].tolist()

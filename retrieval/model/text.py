@@ -1,11 +1,10 @@
-"""The text tower: CLIP's causal transformer, read at the end-of-text token."""
+"""The text tower: CLIP's causal transformer."""
 
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from open_clip import CLIP, SimpleTokenizer
-from open_clip.transformer import ResidualAttentionBlock, text_global_pool
 from torch import Tensor, nn
 
 from retrieval.errors import UserError
@@ -16,29 +15,44 @@ class TextTower(nn.Module):
     """Encodes token ids of any length up to the positions that the weights have.
 
     Raises:
-        UserError: a text tower of another kind than CLIP's.
+        UserError: a tower whose captions do not end in a word of their own.
     """
 
     blocks: Sequence[Block]
 
     def __init__(self, clip: CLIP) -> None:
         super().__init__()
-        if any(type(block) is not ResidualAttentionBlock for block in clip.transformer.resblocks):
-            raise UserError("text tower with other than open_clip's standard blocks")
+        if clip.text_pool_type not in ("argmax", "eos"):
+            raise UserError(f"text tower with {clip.text_pool_type} pooling: only those that read an end mark work")
         self.token_embedding, self.positional_embedding = clip.token_embedding, clip.positional_embedding
         self.blocks = nn.ModuleList(map(Block, clip.transformer.resblocks))  # type: ignore[assignment]
         self.ln_final, self.text_projection = clip.ln_final, clip.text_projection
-        self.pool_type, self.eos_id = clip.text_pool_type, clip.text_eos_id
+        self.eos_id = clip.text_eos_id if clip.text_pool_type == "eos" else None
         self.width: int = clip.text_projection.shape[0]
         self.causal = clip.attn_mask is not None
 
-    def forward(self, token_ids: Int[Tensor, "text word"]) -> Float[Tensor, "text dim"]:
-        """Text features, not normalised; as many words as there are positions at the most."""
+    def forward(
+        self, token_ids: Int[Tensor, "text word"], every_word: bool = False
+    ) -> tuple[Float[Tensor, "text kept dim"], Bool[Tensor, "text kept"]]:
+        """The projected words of each caption, not normalised, and which of them are real.
+
+        Args:
+            token_ids: as many words as there are positions at the most.
+            every_word: all words, the real ones first; else the end mark alone, which has seen them all.
+        """
         x = self.token_embedding(token_ids) + self.positional_embedding[: token_ids.shape[1]]
         for block in self.blocks:
             x = block.feed_forward(block.attend(x, causal=self.causal)[0])
-        pooled = text_global_pool(self.ln_final(x), token_ids, self.pool_type, self.eos_id)
-        return pooled @ self.text_projection
+        x, end = self.ln_final(x), self._end(token_ids)
+        if every_word:
+            places = torch.arange(x.shape[1], device=x.device)
+            return x @ self.text_projection, places <= end[:, None]
+        pooled = x[torch.arange(len(x), device=x.device), end, None]
+        return pooled @ self.text_projection, torch.ones_like(end[:, None], dtype=torch.bool)
+
+    def _end(self, token_ids: Int[Tensor, "text word"]) -> Int[Tensor, " text"]:
+        """Where each caption's end mark stands: OpenAI's is the highest id, others name theirs."""
+        return (token_ids if self.eos_id is None else (token_ids == self.eos_id).int()).argmax(dim=1)
 
 
 class Tokenizer:

@@ -1,7 +1,7 @@
 """Which parameters train: all (`full`), adapters of low rank and what is new (`lora`), only what is new (`frozen`).
 
 LoRA (Hu et al., ICLR 2022) on the joint q-k-v projection of every attention layer of both towers, as TempMe tunes
-CLIP, through peft.
+CLIP, through peft. What is new, and not CLIP's, is told by the modules that own it: reducer, head and adapters.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from retrieval.errors import UserError
 
 ADAPTER = "default"
+TOWERS = r"(visual|text)\.blocks\.\d+\.attn\.qkv"
+"""What peft adapts: the towers' own projections, not those of a head."""
 
 
 def full(model: nn.Module) -> None:
@@ -24,13 +26,14 @@ def full(model: nn.Module) -> None:
 
 
 def frozen(model: nn.Module) -> None:
-    """Train what is not CLIP's: the reducer's parameters."""
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(is_new(name))
+    """Train what is not CLIP's: the parameters of the reducer, the head and adapters."""
+    model.requires_grad_(False)
+    for module in new_modules(model).values():
+        module.requires_grad_(True)
 
 
 def lora(model: nn.Module, rank: int = 8) -> None:
-    """Add adapters of scale 1 where there are none yet, and train them and the reducer's parameters.
+    """Add adapters of scale 1 where there are none yet, and train them and the parameters of reducer and head.
 
     Raises:
         UserError: a rank below 1, or other than that of the adapters that the model came with.
@@ -41,18 +44,26 @@ def lora(model: nn.Module, rank: int = 8) -> None:
             f"tuning.rank={rank}: " + (f"the weights come with rank {present}" if present else "at least 1")
         )
     if present is None:
-        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=["qkv"]), model, ADAPTER)
+        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=TOWERS), model, ADAPTER)
     frozen(model)
 
 
-def is_new(name: str) -> bool:
-    """Whether the parameter of this name is not one of CLIP's."""
-    return ".lora_" in name or name.startswith("visual.reducer.")
+def new_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules that own what is not CLIP's, by name: the reducer, the head, and the two halves of each adapter."""
+    new: dict[str, nn.Module] = {"visual.reducer": model.get_submodule("visual.reducer")}
+    new["head"] = model.get_submodule("head")
+    for name, layer in _adapted(model):
+        new |= {f"{name}.lora_A": layer.lora_A, f"{name}.lora_B": layer.lora_B}
+    return new
 
 
 def new_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The state of all that is not CLIP's."""
-    return {name: value for name, value in model.state_dict().items() if is_new(name)}
+    """The state of all that is not CLIP's, under the model's names."""
+    return {
+        f"{owner}.{name}": value
+        for owner, module in new_modules(model).items()
+        for name, value in module.state_dict().items()
+    }
 
 
 def lora_rank(model: nn.Module) -> int | None:
@@ -68,7 +79,7 @@ def merge_lora(model: nn.Module) -> None:
 
 
 def save_adapter(model: nn.Module, folder: Path) -> None:
-    """Write the adapters in peft's format, and the reducer's parameters, if any, beside them in `reducer.safetensors`.
+    """Write the adapters in peft's format, and beside them `reducer.safetensors` and `head.safetensors`, if any.
 
     peft.PeftModel.from_pretrained(model, folder) reads the adapters back.
     """
@@ -80,9 +91,13 @@ def save_adapter(model: nn.Module, folder: Path) -> None:
         {f"base_model.model.{name}": value.contiguous() for name, value in weights.items()},
         folder / "adapter_model.safetensors",
     )
-    reducer = {name: value.contiguous() for name, value in new_weights(model).items() if ".lora_" not in name}
-    if reducer:
-        save_file(reducer, folder / "reducer.safetensors")
+    for part, module in (("reducer", "visual.reducer"), ("head", "head")):
+        state = model.get_submodule(module).state_dict()
+        if state:
+            save_file(
+                {f"{module}.{name}": value.contiguous() for name, value in state.items()},
+                folder / f"{part}.safetensors",
+            )
 
 
 def _adapted(model: nn.Module) -> Iterator[tuple[str, LoraLayer]]:

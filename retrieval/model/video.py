@@ -1,13 +1,11 @@
 """The video tower: CLIP's vision transformer over all frames, with a reducer's two hooks in every block."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from retrieval.errors import UserError
 from retrieval.model.blocks import Block
@@ -15,19 +13,17 @@ from retrieval.reducers import Reducer, Tokens, TowerShape
 
 
 class VideoTower(nn.Module):
-    """Embed, and for each block: `before_attention`, attend, `after_attention`, MLP; then the class tokens' mean.
+    """Embed, and for each block: `before_attention`, attend, `after_attention`, MLP; then project the class tokens.
 
     Raises:
-        UserError: a tower without class token or with blocks that the hooks cannot serve, or a reducer whose
-            settings do not fit it.
+        UserError: a reducer whose settings do not fit the tower.
     """
 
     conv1: nn.Conv2d
     blocks: Sequence[Block]
 
-    def __init__(self, vit: nn.Module, reducer: Reducer) -> None:
+    def __init__(self, theirs: VisionTransformer, reducer: Reducer) -> None:
         super().__init__()
-        theirs = _supported(vit)
         self.conv1, self.ln_pre, self.ln_post = theirs.conv1, theirs.ln_pre, theirs.ln_post
         self.class_embedding, self.positional_embedding = theirs.class_embedding, theirs.positional_embedding
         self.proj = theirs.proj
@@ -35,14 +31,19 @@ class VideoTower(nn.Module):
         self.patch_size: int = theirs.conv1.kernel_size[0]
         patches, width = theirs.positional_embedding[1:].shape
         self.shape = TowerShape(len(self.blocks), width, patches, width // self.blocks[0].attn.heads)
-        self.reducer = reducer
-        reducer.build(self.shape, theirs.positional_embedding[1:])
+        self.set_reducer(reducer)
 
-    def forward(self, frames: Float[Tensor, "video frame 3 height width"]) -> Float[Tensor, "video dim"]:
-        """Video features: the mean of the normalised clip features, itself not normalised again."""
-        return F.normalize(self.clip_features(frames), dim=-1).mean(dim=1)
+    def set_reducer(self, reducer: Reducer) -> None:
+        """Let this reducer act from now on, its parameters made for this tower.
 
-    def clip_features(self, frames: Float[Tensor, "video frame 3 height width"]) -> Float[Tensor, "video clip dim"]:
+        Raises:
+            UserError: settings that do not fit.
+        """
+        positions = self.positional_embedding[1:]
+        reducer.build(self.shape, positions)
+        self.reducer = reducer.to(positions.device, positions.dtype)
+
+    def forward(self, frames: Float[Tensor, "video frame 3 height width"]) -> Float[Tensor, "video clip dim"]:
         """The projected class tokens of the tower's last block, not normalised: one a frame or one a segment."""
         tokens = self.embed(frames)
         for block in range(len(self.blocks)):
@@ -82,15 +83,3 @@ class VideoTower(nn.Module):
             index = torch.arange(count * x.shape[1], device=x.device).unflatten(0, (count, -1))
             source = index[:, 1:].reshape(1, -1).repeat(videos, 1)
         return Tokens(x, size, clips=count, source=source)
-
-
-def _supported(vit: nn.Module) -> Any:
-    """The tower itself, if the hooks can serve it; its attributes are open_clip's."""
-    if not isinstance(vit, VisionTransformer):
-        raise UserError(f"video tower {type(vit).__name__}: only CLIP's vision transformers (ViT-…) take a reducer")
-    if vit.attn_pool is not None or vit.pool_type != "tok":
-        raise UserError("video tower with attention or average pooling: only towers that end in a class token work")
-    unlike = {type(block).__name__ for block in vit.transformer.resblocks if type(block) is not ResidualAttentionBlock}
-    if unlike:
-        raise UserError(f"video tower with {', '.join(unlike)}: only open_clip's standard blocks take a reducer")
-    return vit

@@ -4,8 +4,10 @@ A reducer acts at two places of every block, before its attention and between it
 both, from its settings alone, how many tokens it leaves. It never sees CLIP, a dataset or a config.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -63,6 +65,35 @@ class Tokens:
         """The same tokens with new values."""
         return Tokens(x, self.size, self.clips, self.class_tokens, self.source)
 
+    def select(self, index: Int[Tensor, "clip kept"] | Int[Tensor, " kept"] | Sequence[int]) -> "Tokens":
+        """Keep these tokens of every clip and drop the others; values, sizes and sources travel together.
+
+        Args:
+            index: positions within a clip, the same for all clips or a row for each; all class tokens come first.
+
+        Raises:
+            UserError: fewer tokens than there are class tokens.
+        """
+        kept = torch.as_tensor(index, device=self.x.device).expand(len(self.x), -1)
+        if kept.shape[1] < self.class_tokens:
+            raise UserError(f"{kept.shape[1]} tokens selected, but a clip has {self.class_tokens} class tokens to keep")
+        x = self.x.gather(1, kept.unsqueeze(2).expand(-1, -1, self.x.shape[2]))
+        size = self.size.gather(1, kept.unsqueeze(2))
+        places = torch.arange(kept.shape[1], device=kept.device).expand_as(kept)
+        destination = torch.full(self.x.shape[:2], -1, device=kept.device).scatter(1, kept, places)
+        return Tokens(x, size, self.clips, self.class_tokens, self.moved(destination, kept.shape[1]))
+
+    def moved(self, destination: Int[Tensor, "clip token"], tokens: int) -> Int[Tensor, "video patch"] | None:
+        """The sources once every token of a clip has gone to its `destination` in the same clip; None stays None.
+
+        Args:
+            destination: for each token its new position within the clip; -1: dropped.
+            tokens: how many each clip then has.
+        """
+        clip = torch.arange(self.clips, device=destination.device).repeat(len(destination) // self.clips)
+        places = (destination + tokens * clip[:, None]).where(destination >= 0, -1)
+        return follow(self.source, places.unflatten(0, (-1, self.clips)).flatten(1))
+
 
 def follow(
     source: Int[Tensor, "video patch"] | None, destination: Int[Tensor, "video token"]
@@ -96,16 +127,12 @@ class Reducer(nn.Module):
         """
 
     def layout_before_attention(self, layout: Layout, block: int) -> Layout:
-        """The layout that `before_attention` makes of `layout`."""
+        """The layout that `before_attention` makes of `layout`; tokens per block and GMACs are told from it."""
         return layout
 
     def layout_after_attention(self, layout: Layout, block: int) -> Layout:
         """The layout that `after_attention` makes of `layout`."""
         return layout
-
-    def macs(self, layout: Layout, block: int, tower: TowerShape) -> int:
-        """Multiply-accumulates of the reducer's own matrix products for a video that enters the block as `layout`."""
-        return 0
 
     def before_attention(self, tokens: Tokens, block: int) -> Tokens:
         """Reduce the input of a block."""

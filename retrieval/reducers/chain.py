@@ -47,13 +47,6 @@ class Chain(Reducer):
             layout = reducer.layout_after_attention(layout, block)
         return layout
 
-    def macs(self, layout: Layout, block: int, tower: TowerShape) -> int:
-        macs = 0
-        for reducer in self.reducers:
-            macs += reducer.macs(layout, block, tower)
-            layout = reducer.layout_before_attention(layout, block)
-        return macs
-
     def before_attention(self, tokens: Tokens, block: int) -> Tokens:
         for reducer in self.reducers:
             tokens = reducer.before_attention(tokens, block)

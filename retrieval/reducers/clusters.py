@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from retrieval.errors import UserError
-from retrieval.reducers.base import Layout, TowerShape
-from retrieval.reducers.clustering import Clusters, check_distance, distance_macs
+from retrieval.reducers.base import TowerShape
+from retrieval.reducers.clustering import Clusters, check_distance
 from retrieval.reducers.segments import Schedule, SegmentReducer
 
 
@@ -68,14 +68,6 @@ class ClusterReducer(SegmentReducer):
             for block, clusters in self.num_clusters.items():
                 embedding = F.interpolate(position_embedding.detach().T[None], clusters, mode="linear")[0].T
                 self.cluster_embedding[str(block)] = nn.Parameter(embedding.contiguous())
-
-    def macs(self, layout: Layout, block: int, tower: TowerShape) -> int:
-        if block not in self.num_segments:
-            return 0
-        segments, clusters = self.num_segments[block], self.num_clusters[block]
-        points = layout.clips // segments * layout.patches
-        means = clusters * points * tower.width if self.aggregate == "mean" else 0
-        return segments * (distance_macs(points, tower.width, self.distance, self.p) + means)
 
     def reduce(
         self, patches: Float[Tensor, "segment frame patch dim"], block: int

@@ -96,8 +96,3 @@ def destinations(matching: Matching) -> Int[Tensor, "batch token"]:
         .scatter(1, matching.merged, first_b + matching.target)
     )
     return where
-
-
-def matching_macs(patches: int, channels: int) -> int:
-    """MACs of the similarities of one bipartite soft matching: half of the patches against the other half."""
-    return (patches // 2) * (patches - patches // 2) * channels

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from retrieval.errors import UserError
 from retrieval.reducers.base import Layout, TowerShape
-from retrieval.reducers.clustering import Clusters, distance_macs, spatio_temporal_window, spectral_clusters
+from retrieval.reducers.clustering import Clusters, spatio_temporal_window, spectral_clusters
 from retrieval.reducers.clusters import ClusterReducer
 
 
@@ -66,14 +66,6 @@ class Spectral(ClusterReducer):
                 "segment: lower reducer.neighbours or reducer.num_segments"
             )
         return reduced
-
-    def macs(self, layout: Layout, block: int, tower: TowerShape) -> int:
-        """Those of `ClusterReducer`, and the distances between the rows of the embedding."""
-        if block not in self.num_segments:
-            return 0
-        segments = self.num_segments[block]
-        points = layout.clips // segments * layout.patches
-        return super().macs(layout, block, tower) + segments * distance_macs(points, self.num_clusters[block])
 
     def choose(self, patches: Float[Tensor, "segment frame patch dim"], num_clusters: int) -> Clusters:
         _, frames, count, _ = patches.shape

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from retrieval.errors import UserError
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, plan
-from retrieval.reducers.matching import matching_macs
 from retrieval.reducers.tome import merge_patches, without_patches
 
 
@@ -83,17 +82,6 @@ class TempMe(Reducer):
 
     def layout_after_attention(self, layout: Layout, block: int) -> Layout:
         return without_patches(layout, self._merges_inside(layout, block), block, "reducer.image_merge")
-
-    def macs(self, layout: Layout, block: int, tower: TowerShape) -> int:
-        macs = 0
-        if block in self.joins:
-            joined = _joined(layout, self.joins[block])
-            if _merges(joined, self.merge_ratio):
-                macs += joined.clips * matching_macs(joined.patches, tower.width)
-            layout = self.layout_before_attention(layout, block)
-        if self._merges_inside(layout, block):
-            macs += layout.clips * matching_macs(layout.patches, tower.head_width)
-        return macs
 
     def before_attention(self, tokens: Tokens, block: int) -> Tokens:
         """Join neighbouring clips and merge across them, matched on the tokens before their position is added."""

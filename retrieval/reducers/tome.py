@@ -2,13 +2,12 @@
 
 from dataclasses import replace
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from retrieval.errors import UserError
-from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, follow, plan
-from retrieval.reducers.matching import bipartite_match, destinations, matching_macs, merge
+from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, plan
+from retrieval.reducers.matching import bipartite_match, destinations, merge
 
 
 def merge_patches(tokens: Tokens, metric: Float[Tensor, "clip token key"], merges: int) -> Tokens:
@@ -17,11 +16,7 @@ def merge_patches(tokens: Tokens, metric: Float[Tensor, "clip token key"], merge
         return tokens
     matching = bipartite_match(metric, merges, tokens.class_tokens)
     x, size = merge(matching, tokens.x, tokens.size)
-    source = tokens.source
-    if source is not None:
-        clip_start = torch.arange(tokens.clips, device=x.device)[:, None] * x.shape[1]
-        destination = destinations(matching).unflatten(0, (-1, tokens.clips)) + clip_start
-        source = follow(source, destination.flatten(1))
+    source = None if tokens.source is None else tokens.moved(destinations(matching), x.shape[1])
     return Tokens(x, size, tokens.clips, tokens.class_tokens, source)
 
 
@@ -62,9 +57,6 @@ class ToMe(Reducer):
 
     def layout_after_attention(self, layout: Layout, block: int) -> Layout:
         return without_patches(layout, self.image_merge, block, "reducer.image_merge")
-
-    def macs(self, layout: Layout, block: int, tower: TowerShape) -> int:
-        return layout.clips * matching_macs(layout.patches, tower.head_width) if self.image_merge else 0
 
     def after_attention(self, tokens: Tokens, keys: Float[Tensor, "clip token key"], block: int) -> Tokens:
         return merge_patches(tokens, keys, self.image_merge)

@@ -1,61 +1,82 @@
 """From a composed config to the objects of a job."""
 
-from pathlib import Path
 from typing import Any
 
 import lightning as L
-from hydra.utils import instantiate
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_class, instantiate
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
-from retrieval.data import Preprocess, RetrievalDataModule
+from retrieval.data import RetrievalDataModule
 from retrieval.errors import UserError
-from retrieval.model import CLIP, load_model, read_checkpoint
+from retrieval.heads import Head
+from retrieval.metrics import RetrievalMetrics
+from retrieval.model import CLIP, load_model
+from retrieval.model.saved import known_class, targets
 from retrieval.model.tuning import merge_lora
+from retrieval.reducers import Reducer
+from retrieval.training.experiment import describe
 from retrieval.training.module import RetrievalModule
+
+PARTS = {"reducer": Reducer, "head": Head}
 
 
 def build_module(config: DictConfig) -> RetrievalModule:
-    """The module to train: backbone, reducer, tuning, optimizer."""
-    reducer_config = plain(config.reducer)
-    model = load_model(config.backbone.source, instantiate(reducer_config, _convert_="all"))
+    """The module to train: backbone, reducer, head, tuning, loss, optimizer."""
+    parts = {part: plain(config[part]) for part in PARTS}
+    model = load_model(config.backbone.source, **{part: built(parts[part]) for part in PARTS})
     instantiate(config.tuning)(model.train())
-    optimizer = instantiate(config.optimizer, _convert_="all")
-    metrics = instantiate(config.metrics)
-    return RetrievalModule(model, optimizer, metrics, reducer_config, config.seed, config.compile)
+    return RetrievalModule(
+        model,
+        built(plain(config.optimizer)),
+        built(plain(config.loss)),
+        build_metrics(config, model),
+        parts,
+        describe(config),
+        config.seed,
+        config.compile,
+    )
 
 
-def build_evaluation(config: DictConfig) -> RetrievalModule:
+def build_evaluation(config: DictConfig, content: dict[str, Any] | None = None) -> RetrievalModule:
     """The module to evaluate: a checkpoint where one is given, else the plain backbone; adapters are merged."""
-    model = build_model(config)
+    model = build_model(config, content)
     merge_lora(model)
-    return RetrievalModule(model, metrics=instantiate(config.metrics), seed=config.seed, compile=config.compile)
+    return RetrievalModule(model, metrics=build_metrics(config, model), seed=config.seed, compile=config.compile)
 
 
-def build_model(config: DictConfig) -> CLIP:
-    """The model of a checkpoint where one is given, else the plain backbone, with the config's reducer, if any."""
-    if config.ckpt_path and not Path(config.ckpt_path).is_file():
-        raise UserError(f"ckpt_path={config.ckpt_path}: no such weights file")
-    reducer = instantiate(plain(config.get("reducer")), _convert_="all")
-    return load_model(config.ckpt_path or config.backbone.source, reducer)
+def build_model(config: DictConfig, content: dict[str, Any] | None = None) -> CLIP:
+    """The model of a checkpoint where one is given, else the plain backbone; with the reducer and head of the config.
+
+    Args:
+        config: the job's.
+        content: what the checkpoint holds, where it is one of ours.
+    """
+    if content is not None:
+        _import_named(content)
+    parts = {part: built(plain(config.get(part))) for part in PARTS}
+    return load_model(config.ckpt_path or config.backbone.source, **parts)
 
 
-def preprocessing(model: CLIP) -> Preprocess:
-    """What the model expects of its frames."""
-    return Preprocess(model.image_size, model.architecture.image_mean, model.architecture.image_std)
+def build_metrics(config: DictConfig, model: CLIP) -> RetrievalMetrics:
+    """The metrics, which rank by the model's own similarity."""
+    return instantiate(config.metrics, similarity=model.head.similarity)
 
 
-def build_datamodule(config: DictConfig, model: CLIP, **choices: Any) -> RetrievalDataModule:
+def build_datamodule(config: DictConfig, model: CLIP, with_bank: bool = False, **choices: Any) -> RetrievalDataModule:
     """The data, with frames and words as the model wants them."""
     tokenizer = model.tokenizer(config.words)
-    return instantiate(config.data, preprocess=preprocessing(model), tokenizer=tokenizer, **choices)
+    return instantiate(config.data, image_size=model.image_size, tokenizer=tokenizer, with_bank=with_bank, **choices)
 
 
-def build_trainer(config: DictConfig) -> L.Trainer:
-    """Lightning's trainer with the config's callbacks and logger."""
-    callbacks = list(instantiate(config.get("callbacks") or {}, _convert_="all").values())
-    logger = instantiate(config.get("logger"), _convert_="all") or False
-    return instantiate(config.trainer, callbacks=callbacks, logger=logger, _convert_="all")
+def build_trainer(config: DictConfig, *callbacks: L.Callback) -> L.Trainer:
+    """Lightning's trainer with the config's callbacks and logger, and further callbacks before them."""
+    callbacks = (*callbacks, *(built(plain(config.get("callbacks"))) or {}).values())
+    logger = built(plain(config.get("logger"))) or False
+    return instantiate(config.trainer, callbacks=list(callbacks), logger=logger, _convert_="all")
 
 
 def best_checkpoint(trainer: L.Trainer) -> ModelCheckpoint:
@@ -69,12 +90,28 @@ def best_checkpoint(trainer: L.Trainer) -> ModelCheckpoint:
     return trainer.checkpoint_callback
 
 
-def training_data(ckpt_path: str | None) -> dict[str, Any]:
-    """What the data module noted in a checkpoint of ours: `selected_on`, frames, words; nothing in those of others."""
-    content = read_checkpoint(Path(ckpt_path)) if ckpt_path else {}
-    return content.get(RetrievalDataModule.__qualname__, {})
+def built(config: Any) -> Any:
+    """What a plain config of the user's describes; None stays None."""
+    return instantiate(config, _convert_="all")
 
 
 def plain(config: DictConfig | None) -> dict[str, Any] | None:
     """A config as resolved plain values."""
     return None if config is None else OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+
+
+def _import_named(content: dict[str, Any]) -> None:
+    """Import the reducers and heads of others that a checkpoint names, provided that the user's own configs name them.
+
+    A checkpoint alone imports nothing: a class is looked for among the `_target_`s of the options of conf/reducer and
+    conf/head, those of --config-dir included.
+    """
+    if not (GlobalHydra.instance().is_initialized() and HydraConfig.initialized()):
+        return
+    loader = GlobalHydra.instance().config_loader()
+    for part, kind in PARTS.items():
+        unknown = {target for target in targets(content.get(part)) if known_class(target, kind) is None}
+        for option in loader.get_group_options(part) if unknown else ():
+            target = compose(f"{part}/{option}")[part].get("_target_")
+            if target in unknown:
+                get_class(target)

@@ -1,6 +1,7 @@
 """AdamW with separate rates for CLIP and for new parameters, linear warm-up and cosine decay."""
 
 from collections.abc import Iterator
+from itertools import product
 from math import cos, pi
 from typing import Any
 
@@ -9,11 +10,12 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from retrieval.errors import UserError
-from retrieval.model.tuning import is_new
+from retrieval.model.tuning import new_modules
 
 
 def adamw(
     model: nn.Module,
+    loss: nn.Module,
     steps: int,
     lr: float,
     new_lr: float,
@@ -26,9 +28,10 @@ def adamw(
 
     Args:
         model: its parameters that require gradients are trained.
+        loss: so are its own, if any.
         steps: optimizer steps in the whole training.
         lr: peak rate of CLIP's own parameters.
-        new_lr: peak rate of new ones: adapters and the reducer's.
+        new_lr: peak rate of new ones: those of adapters, reducer, head and loss.
         weight_decay: of matrices; norms, biases, embeddings of a single vector and the logit scale have none.
         warmup: share of the steps over which the rates rise from 0.
         betas: Adam's decay rates.
@@ -39,21 +42,32 @@ def adamw(
     """
     if not 0 <= warmup < 1:
         raise UserError(f"optimizer.warmup={warmup}: the share of the steps that warm up, from 0 to below 1")
-    groups = list(parameter_groups(model, lr, new_lr, weight_decay))
+    groups = list(parameter_groups(model, loss, lr, new_lr, weight_decay))
     if not groups:
-        raise UserError("nothing to train: this tuning freezes CLIP and the reducer has no parameters; use tuning=lora")
+        raise UserError(
+            "nothing to train: this tuning freezes CLIP, and neither reducer nor head has parameters; use tuning=lora"
+        )
     optimizer = AdamW(groups, lr=lr, betas=(betas[0], betas[1]), eps=eps)
     return optimizer, LambdaLR(optimizer, lambda step: warmup_cosine(step, steps, warmup))
 
 
-def parameter_groups(model: nn.Module, lr: float, new_lr: float, weight_decay: float) -> Iterator[dict[str, Any]]:
-    """The trained parameters, by rate and by whether they decay; groups without any are left out."""
-    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    for rate, new in ((lr, False), (new_lr, True)):
-        for decay, matrix in ((weight_decay, True), (0.0, False)):
-            group = [p for name, p in trained if is_new(name) == new and (p.squeeze().ndim >= 2) == matrix]
-            if group:
-                yield {"params": group, "lr": rate, "weight_decay": decay}
+def parameter_groups(
+    model: nn.Module, loss: nn.Module, lr: float, new_lr: float, weight_decay: float
+) -> Iterator[dict[str, Any]]:
+    """The trained parameters, by whether they are new and whether they decay; groups without any are left out."""
+    owners = [*new_modules(model).values(), loss]
+    new = {id(parameter) for owner in owners for parameter in owner.parameters()}
+    trained = [parameter for part in (model, loss) for parameter in part.parameters() if parameter.requires_grad]
+    for (rate, kind), (decay, shape) in product(
+        ((lr, "CLIP's"), (new_lr, "new")), ((weight_decay, "matrices"), (0.0, "vectors"))
+    ):
+        group = [
+            parameter
+            for parameter in trained
+            if (id(parameter) in new) == (kind == "new") and (parameter.squeeze().ndim >= 2) == (shape == "matrices")
+        ]
+        if group:
+            yield {"params": group, "lr": rate, "weight_decay": decay, "name": f"{kind} {shape}"}
 
 
 def warmup_cosine(step: int, steps: int, warmup: float) -> float:

@@ -1,6 +1,8 @@
 """The work of `retrieval.train` and `retrieval.evaluate`, from a composed config to results."""
 
+import logging
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
@@ -9,9 +11,11 @@ from omegaconf import DictConfig
 from retrieval.efficiency.cost import cost, trained_parameters
 from retrieval.errors import UserError
 from retrieval.jobs.results import Results
-from retrieval.jobs.runs import resumed_checkpoint, start_run
-from retrieval.model import read_checkpoint
+from retrieval.jobs.runs import METRICS, is_finished, resumed_checkpoint, start_run
+from retrieval.model import CLIP, read_checkpoint
+from retrieval.model.loading import part_name
 from retrieval.model.tuning import lora_rank, merge_lora, save_adapter
+from retrieval.model.weights import is_weights_file
 from retrieval.tracking import log_config, log_summary
 from retrieval.training.building import (
     best_checkpoint,
@@ -19,8 +23,11 @@ from retrieval.training.building import (
     build_evaluation,
     build_module,
     build_trainer,
-    training_data,
 )
+from retrieval.training.experiment import recalled, selected_on
+from retrieval.training.start import Start
+
+_log = logging.getLogger(__name__)
 
 
 def train(config: DictConfig) -> float:
@@ -29,14 +36,18 @@ def train(config: DictConfig) -> float:
     Returns:
         The best value of what the checkpoint was chosen by, for searches over configs.
     """
-    L.seed_everything(config.seed, workers=True)
+    L.seed_everything(config.seed, workers=True, verbose=False)
     resume_from = resumed_checkpoint(config)
+    if resume_from and (value := _finished(resume_from, config)) is not None:
+        return value
     module = build_module(config)
-    data = build_datamodule(config, module.model)
+    data = build_datamodule(config, module.model, with_bank=module.metrics.takes_bank)
+    facts = _facts(config, module.model)
     folder = start_run(config)
-    trainer = build_trainer(config)
+    start = Start(facts | _sizes(config, module.model) | {"run": str(folder)})
+    trainer = build_trainer(config, start)
     best = best_checkpoint(trainer)
-    log_config(trainer, config, HydraConfig.get().runtime.choices["reducer"])
+    log_config(trainer, config, facts["reducer"])
     trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
 
     if not best.best_model_path:
@@ -51,9 +62,8 @@ def train(config: DictConfig) -> float:
     log_summary(trainer, costs | {"trained_parameters": trained})
     results = Results.measured(
         metrics,
+        **facts,
         split="test",
-        **_choices(),
-        head="mean",
         frames=config.data.frames,
         words=config.words,
         checkpoint=f"best {best.monitor} (epoch {epoch})",
@@ -68,24 +78,33 @@ def train(config: DictConfig) -> float:
 
 
 def evaluate(config: DictConfig) -> None:
-    """Evaluate a checkpoint or a plain backbone on any split."""
-    L.seed_everything(config.seed, workers=True)
-    module = build_evaluation(config)
-    data = build_datamodule(config, module.model, test_split=config.split)
-    trained = training_data(config.ckpt_path)
-    data.load_state_dict(trained)
+    """Evaluate a checkpoint or a plain backbone on any split.
+
+    What the user does not say, a checkpoint of ours says: data, frames, words, reducer and head of its training.
+    """
+    L.seed_everything(config.seed, workers=True, verbose=False)
+    content = read_checkpoint(Path(config.ckpt_path)) if config.ckpt_path else {}
+    ours = content if "architecture" in content else None
+    if ours is not None:
+        config = recalled(config, "evaluate", ours, config.ckpt_path)
+    module = build_evaluation(config, ours)
+    data = build_datamodule(config, module.model, with_bank=module.metrics.takes_bank, test_split=config.split)
+    facts = _facts(config, module.model, ours)
+    if config.name is None:
+        config.name = "-".join(
+            ["evaluate", *(facts[part] for part in ("data", "backbone", "reducer", "head")), config.split]
+        )
     folder = start_run(config)
-    trainer = build_trainer(config)
-    metrics = trainer.test(module, data, verbose=False)[0]
+    start = Start(facts | _sizes(config, module.model) | {"run": str(folder)})
+    metrics = build_trainer(config, start).test(module, data, verbose=False)[0]
     results = Results.measured(
         metrics,
+        **facts,
         split=config.split,
-        **_choices(),
-        head="mean",
         frames=config.data.frames,
         words=config.words,
         checkpoint=config.ckpt_path or f"{config.backbone.source}, as it is",
-        selected_on=trained.get("selected_on"),
+        selected_on=selected_on(content),
         seed=config.seed,
         cost=cost(module.model, config.data.frames, config.words),
     )
@@ -93,6 +112,39 @@ def evaluate(config: DictConfig) -> None:
     results.show()
 
 
-def _choices() -> dict[str, str]:
-    choices = HydraConfig.get().runtime.choices
-    return {name: str(choices[name]) for name in ("data", "backbone", "reducer")}
+def _finished(checkpoint: Path, config: DictConfig) -> float | None:
+    """Where a run that would be resumed has finished, tell its results and return what it returned."""
+    folder, content = checkpoint.parents[1], read_checkpoint(checkpoint)
+    epochs = config.trainer.max_epochs
+    if not is_finished(folder) or epochs is None or not 0 <= epochs <= content["epoch"] + 1:
+        return None
+    _log.info("%s has finished %d epochs and is tested: its results", folder, content["epoch"] + 1)
+    Results.read(folder / METRICS).show()
+    scores = [state.get("best_model_score") for state in content["callbacks"].values()]
+    return float(next((score for score in scores if score is not None), 0.0))
+
+
+def _facts(config: DictConfig, model: CLIP, content: dict[str, Any] | None = None) -> dict[str, str]:
+    """The names of what is measured: options as the user or the checkpoint chose them."""
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    trained = (content or {}).get("experiment", {}).get("choices", {})
+    given = {override.partition("=")[0] for override in HydraConfig.get().overrides.task}
+    names = {
+        group: choices.get(group) if group in given or not trained.get(group) else trained[group]
+        for group in ("data", "backbone", "reducer", "head")
+    }
+    names["reducer"] = names["reducer"] or part_name(model.visual.reducer)
+    names["head"] = names["head"] or part_name(model.head)
+    return {group: str(name) for group, name in names.items()}
+
+
+def _sizes(config: DictConfig, model: CLIP) -> dict[str, str]:
+    """What the start of a job tells of the model."""
+    costs = cost(model, config.data.frames, config.words)
+    source = config.get("ckpt_path") or config.backbone.source
+    random = "" if is_weights_file(source) or "/" in source else ", random weights"
+    return {
+        "model": f"{source}{random}, {costs['parameters']:,} parameters",
+        "tokens": f"{costs['output_tokens']} a video at the end, of {config.data.frames} frames",
+        "GMACs": f"{costs['video_gmacs']:.2f} a video, {costs['text_gmacs']:.2f} a caption of {config.words} words",
+    }

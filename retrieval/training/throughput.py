@@ -6,6 +6,8 @@ from typing import Any
 
 import lightning as L
 
+from retrieval.data.batches import TrainingBatch
+
 
 class Throughput(L.Callback):
     """Logs `train/videos_per_second` each epoch: all devices together, reading included, validation not.
@@ -22,12 +24,12 @@ class Throughput(L.Callback):
         self.since, self.seconds, self.videos = self.clock(), 0.0, 0
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, *_: Any
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: TrainingBatch, *_: Any
     ) -> None:
         now = self.clock()
         self.seconds += now - self.since
         self.since = now
-        self.videos += len(batch["frames"]) * trainer.world_size
+        self.videos += len(batch.frames) * trainer.world_size
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.since = self.clock()

@@ -5,16 +5,16 @@ from functools import partial
 import pytest
 import torch
 
-from retrieval.data import Preprocess, RetrievalDataModule
+from retrieval.data import RetrievalDataModule
 from retrieval.data.corpora import Folder, MovingShapes
 from retrieval.data.corpora.moving_shapes import encode
+from retrieval.data.decoder import open_decord
 from retrieval.data.sampling import segment_frames
 from retrieval.data.store import FrameStore
 from retrieval.data.transforms import resize_and_crop
 
-PREPROCESS = Preprocess(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 KNOBS = {
-    "preprocess": PREPROCESS,
+    "image_size": 32,
     "frames": 4,
     "sampler": segment_frames,
     "augmentation": resize_and_crop,
@@ -30,9 +30,11 @@ KNOBS = {
     "bank_size": None,
     "bank_seed": 0,
     "on_error": "raise",
+    "decoder": open_decord,
     "short_side": None,
     "frames_from": "video",
     "store": FrameStore("nowhere", "nowhere", short_side=None, quality=95, rate=None),
+    "words": 64,
     "seed": 5,
 }
 

@@ -18,8 +18,8 @@ class Recorder(L.LightningModule):
     def training_step(self, batch, batch_idx):
         if self.fail_at == len(self.seen):
             raise KeyboardInterrupt
-        self.seen.append((batch["frames"].clone(), batch["token_ids"]))
-        return self.weight * batch["frames"].mean()
+        self.seen.append((batch.frames.clone(), batch.token_ids))
+        return self.weight * batch.frames.float().mean()
 
     def validation_step(self, batch, batch_idx, dataloader_idx):
         self.evaluated.append(batch)

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from retrieval.data.decoding import VideoError
+from retrieval.data.batches import VideoBatch
+from retrieval.data.decoder import VideoError
+from retrieval.data.loading import possible_batch_size
 from retrieval.data.sampling import even_frames
-from tests.data.recorder import Recorder, trainer
+from retrieval.errors import UserError
+from tests.data.recorder import Recorder, fit, trainer
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -30,11 +33,11 @@ def test_broken_videos_are_replaced_and_listed_once(broken, tmp_path, num_worker
     assert len(datamodule.skipped) == 2
     assert {Path(message.split(": ")[0]).name for message in datamodule.skipped} == {"0.mp4", "5.mp4"}
     assert len(model.seen) == 4  # two epochs of two whole batches
-    videos = torch.cat([batch["video"] for batch in model.evaluated if "frames" in batch])
+    videos = torch.cat([batch.video for batch in model.evaluated if isinstance(batch, VideoBatch)])
     assert videos.tolist() == [1, 1, 2, 3, 4, 6, 6, 7]
     for frames, words in model.seen:
         numbers = [int(bytes(row.tolist()).split()[1]) for row in words]
-        brightness = (frames.mean(dim=(1, 2, 3, 4)) * 0.25 + 0.5) * 255
+        brightness = frames.float().mean(dim=(1, 2, 3, 4))
         torch.testing.assert_close(brightness, 20.0 * torch.tensor(numbers), atol=4, rtol=0)
 
 
@@ -54,9 +57,17 @@ def test_missing_files_are_named_before_the_first_batch(broken, tmp_path):
     broken().setup("test")
 
 
-def test_too_few_videos_for_a_batch_are_said(shapes):
-    with pytest.raises(ValueError, match=r"data.batch_size=16 on 1 device\(s\) needs 16 .* has 14"):
-        shapes(batch_size=16).train_dataloader()
+def test_a_folder_smaller_than_a_batch_trains_with_what_there_is(shapes, tmp_path):
+    with pytest.warns(UserWarning, match=r"data.batch_size=16 on 1 device\(s\), but the split has 14 .* 14 at a time"):
+        (seen,) = fit(shapes(batch_size=16), tmp_path, max_epochs=1)
+    assert len(seen[0]) == 14
+
+
+@pytest.mark.parametrize(("samples", "ranks"), [(0, 1), (1, 1), (3, 4)])
+def test_one_pair_is_too_few_to_train_on(samples, ranks):
+    with pytest.raises(UserError, match=rf"needs {max(2, ranks)} samples or more, the split has {samples}"):
+        possible_batch_size(8, samples, ranks)
+    assert possible_batch_size(8, 8 * ranks, ranks) == 8
 
 
 @pytest.mark.parametrize(

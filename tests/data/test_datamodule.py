@@ -11,36 +11,35 @@ from hydra import compose, initialize_config_dir
 
 from retrieval.data.dataset import draw_generator
 from retrieval.data.transforms import crop_and_flip
-from tests.data.conftest import PREPROCESS, tokenizer
+from tests.data.conftest import tokenizer
 from tests.data.recorder import Recorder, assert_same, fit, trainer
 
 ROOT = Path(__file__).parents[2]
 RANDOM = {"augmentation": partial(crop_and_flip, min_scale=0.5, flip=0.5)}
 
 
-def test_training_batches_are_whole_and_normalised(shapes, tmp_path):
+def test_training_batches_are_whole_and_bytes(shapes, tmp_path):
     seen = fit(shapes(), tmp_path, max_epochs=1)
     assert len(seen) == 3  # 14 videos make three batches of 4
     frames, words = seen[0]
     assert frames.shape == (4, 4, 3, 32, 32)
     assert words.shape == (4, 64)
-    assert frames.dtype == torch.float32
-    assert -2 <= frames.min() < 0 < frames.max() <= 2
+    assert frames.dtype == torch.uint8
 
 
 def test_caption_pairs_give_each_caption_once(shapes):
     loader = shapes(pairs="caption", batch_size=42).train_dataloader()
     (batch,) = list(loader)
-    assert len(batch["token_ids"].unique(dim=0)) == 42  # 14 videos with 3 captions
+    assert len(batch.token_ids.unique(dim=0)) == 42  # 14 videos with 3 captions
 
 
 def test_evaluation_gives_each_video_and_each_caption_once(shapes):
     videos, captions = shapes().val_dataloader()
-    assert [index for batch in videos for index in batch["video"].tolist()] == [0, 1, 2, 3]
+    assert [index for batch in videos for index in batch.video.tolist()] == [0, 1, 2, 3]
     batches = list(captions)
-    assert [index for batch in batches for index in batch["caption"].tolist()] == list(range(12))
-    assert [index for batch in batches for index in batch["video"].tolist()] == [v for v in range(4) for _ in range(3)]
-    assert batches[0]["token_ids"].shape == (4, 64)
+    assert [index for batch in batches for index in batch.caption.tolist()] == list(range(12))
+    assert [index for batch in batches for index in batch.video.tolist()] == [v for v in range(4) for _ in range(3)]
+    assert batches[0].token_ids.shape == (4, 64)
 
 
 def test_samples_are_a_function_of_seed_epoch_and_index(shapes, tmp_path):
@@ -87,12 +86,12 @@ def configured(folder, *overrides):
     (folder / "main.yaml").write_text(searchpath + "defaults:\n  - data: moving_shapes\n  - _self_\nseed: 5\n")
     with initialize_config_dir(str(folder), version_base=None):
         config = compose("main", overrides=list(overrides))
-    return hydra.utils.instantiate(config.data, preprocess=PREPROCESS, tokenizer=tokenizer)
+    return hydra.utils.instantiate(config.data, image_size=32, tokenizer=tokenizer)
 
 
 def test_the_default_configuration_is_200_videos_with_600_captions(tmp_path):
     datamodule = configured(tmp_path, f"data.root={tmp_path}", "data/sampler=segments", "data/augmentation=randaugment")
-    assert datamodule.preprocess.image_size == 32
+    assert datamodule.words == 32
     assert datamodule.corpus.videos == {"train": 1600, "val": 100, "test": 200}
     assert datamodule.corpus.root == tmp_path
 
@@ -104,9 +103,28 @@ def test_the_folder_configuration_reads_any_folder(broken, tmp_path, augmentatio
     datamodule = configured(tmp_path, *knobs, "data.on_error=skip", "data.batch_size=7")
     datamodule.setup("test")
     videos, captions = datamodule.test_dataloader()
-    assert next(iter(videos))["frames"].shape == (8, 12, 3, 32, 32)
-    assert next(iter(captions))["token_ids"].shape == (16, 64)
-    assert next(iter(datamodule.train_dataloader()))["frames"].shape == (7, 12, 3, 32, 32)
+    assert next(iter(videos)).frames.shape == (8, 12, 3, 32, 32)
+    assert next(iter(captions)).token_ids.shape == (16, 64)
+    assert next(iter(datamodule.train_dataloader())).frames.shape == (7, 12, 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "words", "pairs"),
+    [
+        ("msrvtt", 12, 32, "caption"),
+        ("msvd", 12, 32, "caption"),
+        ("lsmdc", 12, 32, "video"),
+        ("didemo", 64, 64, "video"),
+        ("activitynet", 64, 64, "video"),
+    ],
+)
+def test_a_set_brings_the_numbers_of_the_papers(tmp_path, name, frames, words, pairs):
+    datamodule = configured(tmp_path, f"data={name}", f"data.root={tmp_path}")
+    assert (datamodule.training_reader.frames, datamodule.words, datamodule.pairs) == (frames, words, pairs)
+
+
+def test_sizes_are_videos_and_captions_of_what_is_set_up(shapes):
+    assert shapes().sizes() == {"train": (14, 42), "val": (4, 12)}
 
 
 def test_a_folder_without_a_validation_split_holds_out_training_videos(broken):

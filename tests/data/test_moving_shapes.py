@@ -10,7 +10,7 @@ import pytest
 
 from retrieval.data import scenes
 from retrieval.data.corpora import MovingShapes
-from retrieval.data.decoding import decode
+from retrieval.data.decoder import open_decord
 from retrieval.data.sampling import even_frames, segment_frames
 
 KNOBS = {"seed": 3, "train": 6, "val": 3, "test": 8, "size": 64, "fps": 12, "seconds": 2.0, "twin_share": 0.5}
@@ -24,7 +24,8 @@ def corpus(tmp_path_factory):
 
 
 def decoded(path):
-    return decode(path, lambda total, fps: range(total))
+    video = open_decord(path)
+    return video.read(range(video.total))
 
 
 def test_videos_are_h264_of_the_asked_size_and_number(corpus):
@@ -45,7 +46,8 @@ def test_twins_give_a_time_blind_model_the_same_frames(corpus, sampler, count):
     by_id = {record.video_id: record for record in corpus.records("test")}
     for backward in twins:
         forward = by_id[backward.video_id.replace("_reversed", "")]
-        frames = [decode(r.path, lambda total, fps: sampler(total, fps, count)) for r in (forward, backward)]
+        videos = [open_decord(record.path) for record in (forward, backward)]
+        frames = [video.read(sampler(video.total, video.fps, count)) for video in videos]
         assert frames[0].equal(frames[1].flip(0))
         assert not frames[0].equal(frames[1])
         assert set(forward.captions).isdisjoint(backward.captions)

@@ -9,6 +9,7 @@ import pytest
 from retrieval.data import RetrievalDataModule
 from retrieval.data.corpora import Corpus, Record
 from retrieval.data.protocol import hold_out
+from retrieval.errors import UserError
 from tests.data.conftest import KNOBS, tokenizer
 
 
@@ -24,7 +25,7 @@ class Listed(Corpus):
 
     def records(self, split: str) -> list[Record]:
         if split not in self.splits:
-            raise ValueError(f"no split {split}")
+            raise UserError(f"no split {split}")
         found = records({"train": 20, "val": 3, "test": 4}[split], str(self.root))
         for record in found:
             record.path.touch()

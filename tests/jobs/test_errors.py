@@ -5,9 +5,9 @@ import sys
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from retrieval.data.decoding import VideoError
 from torch.utils.data import DataLoader, Dataset
 
-from retrieval.data.decoding import VideoError
 from retrieval.errors import UserError
 from retrieval.jobs.errors import is_mistake, one_line
 from retrieval.jobs.keys import check_missing, dotted, near

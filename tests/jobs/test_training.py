@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
 from tests.jobs.commands import ENV, ROOT, command, run, run_here
 
@@ -78,14 +77,3 @@ def test_two_processes_train_in_one_folder(place, finished):
     assert list((place / "ddp").iterdir()) == [folder]
     one, two = (json.loads((run / "metrics.json").read_text())["metrics"] for run in (finished, folder))
     assert (one["videos"], one["captions"]) == (two["videos"], two["captions"]) == (8, 24)
-
-
-def recipes() -> list[str]:
-    return sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
-
-
-@pytest.mark.parametrize("recipe", recipes())
-def test_recipes_compose(recipe):
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("train", [f"experiment={recipe}"])
-    assert config.backbone.source

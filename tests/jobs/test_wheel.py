@@ -9,7 +9,7 @@ import pytest
 from tests.jobs.commands import ENV, execute
 
 pytestmark = pytest.mark.slow
-SMOKE = ["experiment=smoke", "data.num_workers=0", "data.frames=4"]
+SMOKE = ["experiment=smoke", "data.num_workers=0"]
 KEEP_FIRST = """
 from retrieval.reducers import SparseSampling
 class KeepFirst(SparseSampling):

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval.metrics import RetrievalMetrics, cosine_scores, matrix_scores, retrieval_metrics
+from retrieval.metrics import RetrievalMetrics, feature_scores, matrix_scores, retrieval_metrics
 from retrieval.metrics.rescoring import Querybank
 from tests.metrics.test_retrieval_metrics import naive_metrics, unit_rows
 
@@ -42,9 +42,9 @@ def test_ranks_are_those_of_the_definition_whatever_the_chunks(seed, top, beta, 
     cosines = captions @ videos.T
     expected = dynamic_inverted_softmax(cosines, bank @ videos.T, beta, top)
     text, video, bank_text = map(torch.from_numpy, (captions, videos, bank))
-    prepared = querybank(cosine_scores(bank_text, video), top, chunk)
+    prepared = querybank(feature_scores(bank_text, video), top, chunk)
     metrics = retrieval_metrics(
-        cosine_scores(text, video), VIDEOS, torch.from_numpy(owner), "qb_norm", beta, chunk, prepared
+        feature_scores(text, video), VIDEOS, torch.from_numpy(owner), "qb_norm", beta, chunk, prepared
     )
     rescored = naive_metrics(expected, expected, owner, "qb_norm/")
     labelled = {name: value for name, value in rescored.items() if name.startswith("qb_norm/t2v/")}
@@ -90,7 +90,7 @@ def test_the_metric_gathers_its_bank_apart():
         metrics.update_bank(bank[part], part)
     metrics.update_captions(captions, torch.arange(CAPTIONS), owner)
     expected = retrieval_metrics(
-        cosine_scores(captions, videos), VIDEOS, owner, "qb_norm", 20.0, bank=querybank(cosine_scores(bank, videos))
+        feature_scores(captions, videos), VIDEOS, owner, "qb_norm", 20.0, bank=querybank(feature_scores(bank, videos))
     )
     result = metrics.compute()
     assert expected.items() <= result.items()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from retrieval.metrics import RetrievalMetrics, cosine_scores, matrix_scores, recall, retrieval, retrieval_metrics
+from retrieval.metrics import RetrievalMetrics, feature_scores, matrix_scores, recall, retrieval, retrieval_metrics
 from retrieval.metrics.retrieval import check_index
 
 REFERENCE = Path(__file__).parents[1] / "references" / "retrieval_metrics.safetensors"
@@ -100,7 +100,7 @@ def test_features_agree_with_naive_count_plain_and_dual_softmax(seed, videos, ca
     cosine, temperature = text @ video.T, 20.0
     weight = np.exp(temperature * cosine)
     t2v, v2t = cosine * weight / weight.sum(0), cosine * weight / weight.sum(1, keepdims=True)
-    scores = cosine_scores(torch.from_numpy(3 * text), torch.from_numpy(video / 5))
+    scores = feature_scores(torch.from_numpy(3 * text), torch.from_numpy(video / 5))
     metrics = retrieval_metrics(scores, videos, torch.from_numpy(owner), "dual_softmax", temperature, chunk)
     assert metrics == pytest.approx(
         naive_metrics(cosine, cosine, owner) | naive_metrics(t2v, v2t, owner, "dual_softmax/")
@@ -112,11 +112,11 @@ def test_features_agree_with_naive_count_plain_and_dual_softmax(seed, videos, ca
 def test_perfect_and_constant_features(captions_per_video, rescoring):
     prefix = f"{rescoring}/" if rescoring else ""
     owner = torch.arange(50).repeat(captions_per_video)
-    perfect = retrieval_metrics(cosine_scores(torch.eye(50)[owner], torch.eye(50)), 50, owner, rescoring)
+    perfect = retrieval_metrics(feature_scores(torch.eye(50)[owner], torch.eye(50)), 50, owner, rescoring)
     assert perfect[f"{prefix}r_sum"] == 600
     assert perfect[f"{prefix}t2v/mean_rank"] == perfect[f"{prefix}v2t/median_rank"] == 1
     constant = torch.randn(1, 512, generator=torch.Generator().manual_seed(0))
-    scores = cosine_scores(constant.expand(len(owner), -1), constant.expand(50, -1))
+    scores = feature_scores(constant.expand(len(owner), -1), constant.expand(50, -1))
     worst = retrieval_metrics(scores, 50, owner, rescoring, chunk=7)
     assert worst[f"{prefix}r_sum"] == 0
     assert worst[f"{prefix}t2v/mean_rank"] == worst[f"{prefix}v2t/mean_rank"] == 50
@@ -139,7 +139,7 @@ def test_ranks_do_not_depend_on_chunks_or_matmul_precision(precision):
     torch.set_float32_matmul_precision(precision)
     try:
         with torch.autocast("cpu", torch.bfloat16):
-            metrics = [retrieval_metrics(cosine_scores(captions, videos), 200, owner, chunk=n) for n in (33, 2048)]
+            metrics = [retrieval_metrics(feature_scores(captions, videos), 200, owner, chunk=n) for n in (33, 2048)]
     finally:
         torch.set_float32_matmul_precision(before)
     cosine = torch.nn.functional.normalize(captions.double()) @ torch.nn.functional.normalize(videos.double()).T

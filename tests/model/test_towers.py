@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from retrieval import load_model
+from retrieval.heads import Mean
 from retrieval.model import CLIP, Architecture
 from retrieval.reducers import Reducer
 
@@ -25,7 +26,7 @@ def test_without_reducer_a_video_is_the_mean_of_open_clips_images(architecture):
     size = architecture.clip["vision_cfg"]["image_size"]
     frames = torch.randn(2, 3, 3, size, size)
     images = theirs.encode_image(frames.flatten(0, 1), normalize=True).unflatten(0, (2, 3)).mean(dim=1)
-    ours = CLIP(theirs, architecture, Reducer())
+    ours = CLIP(theirs, architecture, Reducer(), Mean())
     torch.testing.assert_close(ours.encode_video(frames), images, atol=1e-5, rtol=0)
 
 
@@ -35,7 +36,7 @@ def test_texts_are_open_clips_at_full_length_and_at_32_words(architecture):
     texts = ["a cat", "a red square moves left and then up while a dog looks on"]
     full = open_clip.SimpleTokenizer(context_length=architecture.clip["text_cfg"]["context_length"])(texts)
     expected = theirs.encode_text(full)
-    ours = CLIP(theirs, architecture, Reducer())
+    ours = CLIP(theirs, architecture, Reducer(), Mean())
     torch.testing.assert_close(ours.encode_text(full), expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(ours.encode_text(ours.tokenizer(32)(texts)), expected, atol=1e-5, rtol=0)
 
@@ -61,7 +62,7 @@ def test_average_pooling_is_refused():
     config["vision_cfg"]["pool_type"] = "avg"
     architecture = Architecture(config)
     with pytest.raises(ValueError, match="only towers that end in a class token"):
-        CLIP(architecture.build(), architecture, Reducer())
+        CLIP(architecture.build(), architecture, Reducer(), Mean())
 
 
 COMPILED = """

@@ -3,9 +3,11 @@
 import peft
 import pytest
 import torch
+from torch import nn
 
 from retrieval import load_model
 from retrieval.efficiency.cost import trained_parameters
+from retrieval.heads import SequenceTransformer
 from retrieval.model.tuning import frozen, full, lora, merge_lora, new_weights, save_adapter
 from retrieval.reducers import TempMe
 from retrieval.training.optimization import adamw, parameter_groups, warmup_cosine
@@ -36,7 +38,7 @@ def test_nothing_to_train_is_refused():
     model = load_model(TINY_CLIP)
     frozen(model)
     with pytest.raises(ValueError, match="nothing to train"):
-        adamw(model, 10, lr=1.0, new_lr=1.0, weight_decay=0.0, warmup=0.0)
+        adamw(model, nn.Module(), 10, lr=1.0, new_lr=1.0, weight_decay=0.0, warmup=0.0)
 
 
 def test_fresh_adapters_change_nothing_and_merged_ones_no_feature():
@@ -72,7 +74,10 @@ def test_impossible_ranks_are_refused(rank):
 def test_rates_and_decay_by_kind_of_parameter():
     model = load_model(TINY_CLIP, TempMe(), lora_rank=8)
     full(model)
-    groups = {(group["lr"], group["weight_decay"]): group["params"] for group in parameter_groups(model, 0.1, 0.2, 0.3)}
+    groups = {
+        (group["lr"], group["weight_decay"]): group["params"]
+        for group in parameter_groups(model, nn.Module(), 0.1, 0.2, 0.3)
+    }
     assert groups.keys() == {(0.1, 0.3), (0.1, 0.0), (0.2, 0.3)}
     assert {parameter.ndim for parameter in groups[0.1, 0.0]} == {0, 1}
     assert len(groups[0.2, 0.3]) == 2 * (12 + 4) + 3
@@ -83,3 +88,17 @@ def test_the_rate_warms_up_and_falls_to_zero():
     assert rates[:11] == sorted(rates[:11])
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert (max(rates), rates[-1]) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("tune", [lora, frozen])
+def test_a_heads_parameters_train_because_the_head_owns_them(tune):
+    model = load_model("ViT-tiny-8", head=SequenceTransformer(2))
+    tune(model)
+    assert all(parameter.requires_grad for parameter in model.head.parameters())
+    assert not any(".lora_" in name for name, _ in model.head.named_parameters())
+    assert not model.text.positional_embedding.requires_grad
+    groups = {group["name"]: group["params"] for group in parameter_groups(model, nn.Linear(2, 1), 0.1, 0.2, 0.3)}
+    assert groups.keys() == {"new matrices", "new vectors"}
+    trained = {id(parameter) for parameters in groups.values() for parameter in parameters}
+    assert trained >= {id(parameter) for parameter in model.head.parameters()}
+    assert len(groups["new vectors"]) == len([p for p in model.head.parameters() if p.squeeze().ndim < 2]) + 2

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from retrieval.reducers import KMedoids, Spectral, Tokens, TowerShape
 from retrieval.reducers.clustering import k_medoids
@@ -95,16 +94,3 @@ def test_tokens_that_are_not_finite_name_reducer_block_and_shape(reducer, bad):
 def test_unknown_choices_are_refused(reducer, changes, message):
     with pytest.raises(ValueError, match=message):
         reducer(**changes)
-
-
-@pytest.mark.parametrize("reducer", [KMedoids, Spectral])
-@pytest.mark.parametrize("aggregate", ["medoid", "mean"])
-@pytest.mark.parametrize(("distance", "p"), [("euclidean", 2.0), ("cosine", 2.0), ("minkowski", 1.0)])
-def test_its_own_products_are_those_that_pytorch_counts(reducer, aggregate, distance, p):
-    built = reducer(frames=4, num_segments=2, num_clusters=7, aggregate=aggregate, distance=distance, p=p)
-    built.build(TOWER, POSITIONS)
-    tokens = tokens_of(torch.randn(4, 10, 16))
-    with FlopCounterMode(display=False) as counter:
-        built.before_attention(tokens, 6)
-    assert counter.get_total_flops() == 2 * built.macs(tokens.layout, 6, TOWER)
-    assert built.macs(tokens.layout, 5, TOWER) == 0

@@ -1,7 +1,7 @@
 """The LightningModule: the loss of two processes is that of one, evaluation too, and NaN is told."""
 
 from functools import partial
-from typing import Any
+from typing import NamedTuple
 
 import lightning as L
 import pytest
@@ -9,16 +9,17 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy
 from torch.optim import SGD
 from torch.optim.lr_scheduler import ConstantLR
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from retrieval import load_model
+from retrieval.data.batches import CaptionBatch, TrainingBatch, VideoBatch
 from retrieval.reducers import TempMe
 from retrieval.training.module import RetrievalModule
 
 PAIRS, VIDEOS = 8, 5
 
 
-def sgd(model, steps, lr=0.1):
+def sgd(model, loss, steps, lr=0.1):
     optimizer = SGD(model.parameters(), lr)
     return optimizer, ConstantLR(optimizer)
 
@@ -28,12 +29,14 @@ def module(**knobs) -> RetrievalModule:
     return RetrievalModule(load_model("ViT-tiny-8", TempMe()).train(), partial(sgd), **knobs)
 
 
-def samples(count, **columns) -> list[dict[str, Any]]:
+def batches(kind: type[NamedTuple], count: int, size: int) -> DataLoader:
+    """Items of random frames, random words and their own numbers, in batches of `kind`."""
     generator = torch.Generator().manual_seed(1)
-    frames = torch.randn(count, 12, 3, 40, 40, generator=generator)
+    frames = torch.randint(0, 256, (count, 12, 3, 40, 40), generator=generator, dtype=torch.uint8)
     words = torch.randint(1, 49408, (count, 32), generator=generator)
-    kinds = {"frames": frames, "token_ids": words}
-    return [{name: kinds[name][i] if name in kinds else torch.tensor(i) for name in columns} for i in range(count)]
+    columns = {"frames": frames, "token_ids": words, "skipped": [""] * count}
+    rows = [{name: columns.get(name, torch.arange(count))[i] for name in kind._fields} for i in range(count)]
+    return DataLoader(rows, size, collate_fn=lambda parts: kind(**default_collate(parts)))
 
 
 class Data(L.LightningDataModule):
@@ -44,11 +47,10 @@ class Data(L.LightningDataModule):
         self.batch_size = batch_size
 
     def train_dataloader(self):
-        return DataLoader(samples(PAIRS, frames=1, token_ids=1), self.batch_size)
+        return batches(TrainingBatch, PAIRS, self.batch_size)
 
     def val_dataloader(self):
-        videos, captions = samples(VIDEOS, frames=1, video=1), samples(VIDEOS, token_ids=1, caption=1, video=1)
-        return [DataLoader(videos, 2), DataLoader(captions, 2)]
+        return [batches(VideoBatch, VIDEOS, 2), batches(CaptionBatch, VIDEOS, 2)]
 
 
 class Record(L.Callback):
@@ -92,7 +94,7 @@ def test_two_processes_train_and_evaluate_as_one(tmp_path):
 def test_the_loss_is_cross_entropy_both_ways(tmp_path):
     seen = train_one_step(tmp_path / "one", 1, PAIRS)
     model, batch = module().model, next(iter(Data(PAIRS).train_dataloader()))
-    logits = model.similarity(model.encode_text(batch["token_ids"]), model.encode_video(batch["frames"]))
+    logits = model.similarity(model.encode_text(batch.token_ids), model.encode_video(batch.frames))
     pairs = torch.arange(PAIRS)
     expected = (logits.log_softmax(0)[pairs, pairs] + logits.log_softmax(1)[pairs, pairs]).mean() / -2
     torch.testing.assert_close(seen["loss"], expected)

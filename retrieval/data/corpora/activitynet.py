@@ -7,14 +7,14 @@ no sentences and are left out by everyone.
 
 from collections.abc import Mapping, Sequence
 
-from retrieval.data.corpora.published import Benchmark, paragraph, read_json
+from retrieval.data.corpora.published import PublishedSet, paragraph, read_json
 from retrieval.errors import UserError
 
 TABLES = {"train": "train.json", "test": "val_1.json"}
 PREFIX = "v_"
 
 
-class ActivityNet(Benchmark):
+class ActivityNet(PublishedSet):
     """ActivityNet under `root`; `videos` is the folder of its videos, absolute or relative to `root`."""
 
     splits = ("train", "test")

@@ -1,4 +1,4 @@
-"""The contract of a corpus: whoever reads a benchmark's annotations returns a list of records per split."""
+"""The contract of a corpus: whoever reads a set's annotations returns a list of records per split."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -30,9 +30,18 @@ class Record:
     end: float | None = None
     duration: float | None = None
 
+    def __post_init__(self) -> None:
+        """Raises UserError where `captions` are not texts: a lone string would be taken letter by letter."""
+        texts = () if isinstance(self.captions, str) else self.captions
+        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+            raise UserError(f"{self.video_id}: captions are {self.captions!r}, not a tuple of texts, at least one")
+
 
 class Corpus(ABC):
-    """A captioned set of videos.
+    """A captioned set of videos; `records` is all that one has to write, in one file inside or outside this package.
+
+    A config names it: `data.corpus._target_`, with `_partial_: true`; every other key that the file under `conf/data`
+    adds to `data/default`, such as `root`, is handed to its constructor.
 
     Attributes:
         splits: those that the field agrees on; where `val` is not among them, part of training is held out for it.
@@ -51,6 +60,12 @@ class Corpus(ABC):
             UserError: a split that is unknown or has no videos.
             UserError: annotations that are not there.
         """
+
+
+def check_choice(knob: str, value: str, choices: Sequence[str]) -> None:
+    """Raise UserError unless `value`, of the knob `data.<knob>`, is one of `choices`."""
+    if value not in choices:
+        raise UserError(f"data.{knob}={value!r}: choose one of {', '.join(choices)}")
 
 
 def check_split(split: str) -> None:

@@ -6,11 +6,11 @@ names end in the container they were uploaded in (`….mov`), whatever the files
 
 from collections.abc import Mapping, Sequence
 
-from retrieval.data.corpora.published import Benchmark, bare_name, paragraph, read_json
+from retrieval.data.corpora.published import PublishedSet, bare_name, paragraph, read_json
 from retrieval.errors import UserError
 
 
-class DiDeMo(Benchmark):
+class DiDeMo(PublishedSet):
     """DiDeMo under `root`; `videos` is the folder of its videos, absolute or relative to `root`."""
 
     def captions(self, split: str) -> Mapping[str, Sequence[str]]:

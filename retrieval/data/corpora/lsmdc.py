@@ -6,7 +6,7 @@ The tables have no header and six tab-separated columns: clip id, four times, se
 
 from collections.abc import Mapping, Sequence
 
-from retrieval.data.corpora.published import Benchmark, read_text
+from retrieval.data.corpora.published import PublishedSet, read_text
 from retrieval.errors import UserError
 
 TABLES = {
@@ -17,7 +17,7 @@ TABLES = {
 COLUMNS = 6
 
 
-class LSMDC(Benchmark):
+class LSMDC(PublishedSet):
     """LSMDC under `root`; `videos` is the folder of its clips, absolute or relative to `root`."""
 
     def captions(self, split: str) -> Mapping[str, Sequence[str]]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from retrieval.data.corpora.published import Benchmark, read_json, read_text
+from retrieval.data.corpora.published import PublishedSet, read_json, read_text
 from retrieval.errors import UserError
 
 PARTITIONS = ("9k", "7k", "full")
@@ -20,7 +20,7 @@ CAPTIONS = "MSRVTT_data.json"
 OFFICIAL = {"train": "train", "val": "validate", "test": "test"}
 
 
-class MSRVTT(Benchmark):
+class MSRVTT(PublishedSet):
     """MSR-VTT under `root`.
 
     Args:

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from retrieval.data.corpora.published import Benchmark, read_text
+from retrieval.data.corpora.published import PublishedSet, read_text
 from retrieval.errors import UserError
 
 CAPTIONS = "raw-captions.pkl"
 
 
-class MSVD(Benchmark):
+class MSVD(PublishedSet):
     """MSVD under `root`; `videos` is the folder of its videos, absolute or relative to `root`."""
 
     def captions(self, split: str) -> Mapping[str, Sequence[str]]:

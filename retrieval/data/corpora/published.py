@@ -1,4 +1,4 @@
-"""What the field's benchmarks share: annotation files as distributed; videos in any container, flat or in folders."""
+"""What published sets share: annotation files as distributed; videos in any container, flat or in folders."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv")
 
 
-class Benchmark(Corpus):
+class PublishedSet(Corpus):
     """A published set whose files lie under `root`, annotations and videos each in any sub-folder.
 
     Args:

@@ -6,58 +6,26 @@ are nearest in time.
 """
 
 import json
-import os
 import platform
-import struct
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import lmdb
 import numpy as np
 import simplejpeg
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from retrieval.data.decoding import VideoError
-from retrieval.data.sampling import ClipError
+from retrieval.data.corpora.base import Record
+from retrieval.data.decoder import VideoError, VideoFile
+from retrieval.data.store.entries import MAX_NAME, Entry, entry_key, environment, frame_key, get_entry
 from retrieval.errors import UserError
 
-MAP_SIZE = 2**42  # address space, not disk: the file grows with what is written
-MAX_NAME = 480  # bytes; LMDB's keys have 511
 PREPARE = "run python -m retrieval.prepare"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What the store knows of a video.
-
-    Attributes:
-        size: of the source in bytes.
-        time: of the source's last change, in nanoseconds.
-        total: its frames.
-        fps: its frames a second.
-        claimed: seconds that its container says it lasts, 0 where it says nothing.
-        stored: which of its frames are in the store, ascending.
-        error: why none are, where it cannot be read.
-    """
-
-    size: int
-    time: int
-    total: int = 0
-    fps: float = 0.0
-    claimed: float = 0.0
-    stored: Sequence[int] = ()
-    error: str | None = None
-
-    def is_of(self, path: Path) -> bool:
-        """Whether the file is still the one that was stored, or is gone."""
-        return not path.is_file() or (self.size, self.time) == signature(path)
 
 
 @dataclass(frozen=True)
@@ -136,26 +104,26 @@ class FrameStore:
             raise UserError(f"{path}: the name is longer than the {MAX_NAME} bytes that a store can hold")
         return name
 
-    def lacking(self, paths: Sequence[Path]) -> list[Path]:
-        """Those of the videos that are not in the store."""
+    def check(self, records: Sequence[Record], split: str) -> None:
+        """Raise UserError where videos of `split` are not in the store, naming the first."""
+        paths = sorted({record.path for record in records})
         with environment(str(self.folder)).begin(buffers=True) as transaction:
-            return [path for path in paths if transaction.get(entry_key(self.name(path))) is None]
+            lacking = [path for path in paths if transaction.get(entry_key(self.name(path))) is None]
+        if lacking:
+            raise UserError(
+                f"data.store.folder={self.folder} lacks {len(lacking)} videos of the split {split!r}, the first: "
+                f"{lacking[0]}; {PREPARE}, or leave them out with data.on_error=skip"
+            )
 
-    def read(self, path: Path, choose: Callable[[int, float], Sequence[int]]) -> UInt8[Tensor, "frame 3 height width"]:
-        """The stored frames nearest to those that `choose` picks, given the video's frames and frames a second.
+    def open(self, path: Path) -> VideoFile:
+        """The stored frames of a video, to be read like the video itself.
 
         Raises:
-            VideoError: a video that is not in the store, has changed since, could not be read, or is too short.
+            VideoError: a video that is not in the store, has changed since, or could not be read.
         """
-        name = self.name(path)
         with environment(str(self.folder)).begin(buffers=True) as transaction:
-            entry = self._usable(path, get_entry(transaction, name))
-            try:
-                wanted = choose(entry.total, entry.fps)
-            except ClipError as error:
-                raise VideoError(f"{path}: {error}") from error
-            keys = [frame_key(name, nearest(entry.stored, index) / entry.fps) for index in wanted]
-            return self._decoded(path, [transaction.get(key) for key in keys])
+            entry = get_entry(transaction, self.name(path))
+        return StoredVideo(self, path, self._usable(path, entry))
 
     def _usable(self, path: Path, entry: Entry | None) -> Entry:
         if entry is None:
@@ -166,7 +134,26 @@ class FrameStore:
             raise VideoError(f"{path}: changed since it was stored in {self.folder}; {PREPARE} again")
         return entry
 
-    def _decoded(self, path: Path, jpegs: Sequence[Any]) -> UInt8[Tensor, "frame 3 height width"]:
+
+class StoredVideo(VideoFile):
+    """A video of which some frames are stored: for the others the nearest in time is read."""
+
+    def __init__(self, store: FrameStore, path: Path, entry: Entry) -> None:
+        self.store, self.path, self.entry = store, path, entry
+        self.total, self.fps = entry.total, entry.fps
+
+    @property
+    def times(self) -> Sequence[float]:
+        """By the average rate: a store keeps no others."""
+        return [number / self.fps for number in range(self.total)]
+
+    def read(self, indices: Sequence[int]) -> UInt8[Tensor, "frame 3 height width"]:
+        name = self.store.name(self.path)
+        keys = [frame_key(name, nearest(self.entry.stored, index) / self.fps) for index in indices]
+        with environment(str(self.store.folder)).begin(buffers=True) as transaction:
+            return self._decoded([transaction.get(key) for key in keys])
+
+    def _decoded(self, jpegs: Sequence[Any]) -> UInt8[Tensor, "frame 3 height width"]:
         try:
             height, width = simplejpeg.decode_jpeg_header(jpegs[0])[:2]
             frames = np.empty((len(jpegs), height, width, 3), np.uint8)
@@ -174,18 +161,9 @@ class FrameStore:
                 simplejpeg.decode_jpeg(jpeg, buffer=frame)
         except (TypeError, ValueError) as error:
             raise VideoError(
-                f"{path}: its frames in {self.folder} are damaged ({error}); delete the store and {PREPARE}"
+                f"{self.path}: its frames in {self.store.folder} are damaged ({error}); delete the store and {PREPARE}"
             ) from error
         return torch.from_numpy(frames).permute(0, 3, 1, 2)
-
-
-@lru_cache(maxsize=8)
-def environment(folder: str) -> lmdb.Environment:
-    """The store opened for reading, once in each process."""
-    return lmdb.open(folder, readonly=True, lock=False, readahead=False, map_size=MAP_SIZE)
-
-
-os.register_at_fork(after_in_child=environment.cache_clear)  # LMDB's handles do not survive a fork
 
 
 def nearest(stored: Sequence[int], index: int) -> int:
@@ -193,38 +171,6 @@ def nearest(stored: Sequence[int], index: int) -> int:
     right = bisect_left(stored, index)
     candidates = stored[max(right - 1, 0) : right + 1]
     return min(candidates, key=lambda frame: abs(frame - index))
-
-
-def entry_key(name: bytes) -> bytes:
-    """Where a video's entry lies."""
-    return b"video\0" + name
-
-
-def frame_key(name: bytes, seconds: float) -> bytes:
-    """Where a frame lies: by video, then by time in microseconds."""
-    return b"frame\0" + name + b"\0" + struct.pack(">Q", round(seconds * 1e6))
-
-
-def get_entry(transaction: lmdb.Transaction, name: bytes) -> Entry | None:
-    """What is stored of a video, None where nothing is."""
-    value = transaction.get(entry_key(name))
-    return None if value is None else Entry(**json.loads(bytes(value)))
-
-
-def put_entry(transaction: lmdb.Transaction, name: bytes, entry: Entry, frames: Sequence[bytes]) -> None:
-    """Write a video with its frames, in place of what was stored under its name."""
-    if (old := get_entry(transaction, name)) is not None:
-        for index in old.stored:
-            transaction.delete(frame_key(name, index / old.fps))
-    for index, frame in zip(entry.stored, frames, strict=True):
-        transaction.put(frame_key(name, index / entry.fps), frame)
-    transaction.put(entry_key(name), json.dumps(asdict(entry)).encode())
-
-
-def signature(path: Path) -> tuple[int, int]:
-    """Size in bytes and time of the last change in nanoseconds: what tells that a file is another one."""
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
 
 
 def encode_jpeg(frame: UInt8[Tensor, "3 height width"], quality: int) -> bytes:
@@ -235,7 +181,7 @@ def encode_jpeg(frame: UInt8[Tensor, "3 height width"], quality: int) -> bytes:
 
 def _software() -> dict[str, str]:
     return {"python": platform.python_version()} | {
-        package: version(package) for package in ("retrieval", "decord2", "simplejpeg", "lmdb")
+        package: version(package) for package in ("retrieval", "decord2", "av", "simplejpeg", "lmdb")
     }
 
 

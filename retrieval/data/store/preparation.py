@@ -15,19 +15,18 @@ from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
 from retrieval.data.corpora.base import Record
-from retrieval.data.decoding import VideoError, decode
+from retrieval.data.decoder import Decoder, VideoError, VideoFile
 from retrieval.data.sampling import ClipError, Sampler
-from retrieval.data.store.frames import (
+from retrieval.data.store.entries import (
     MAP_SIZE,
     Entry,
-    FrameStore,
-    encode_jpeg,
     environment,
     frame_key,
     get_entry,
     put_entry,
     signature,
 )
+from retrieval.data.store.frames import FrameStore, encode_jpeg
 from retrieval.errors import UserError
 
 CHUNK = 128  # frames decoded at a time
@@ -60,8 +59,10 @@ class Report:
 class VideoEncoder(Dataset[Encoded]):
     """Videos, each given by its records, to their entries and JPEGs."""
 
-    def __init__(self, videos: Sequence[Sequence[Record]], store: FrameStore, sampler: Sampler, frames: int) -> None:
-        self.videos, self.store, self.sampler, self.frames = videos, store, sampler, frames
+    def __init__(
+        self, videos: Sequence[Sequence[Record]], store: FrameStore, decoder: Decoder, sampler: Sampler, frames: int
+    ) -> None:
+        self.videos, self.store, self.decoder, self.sampler, self.frames = videos, store, decoder, sampler, frames
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -71,36 +72,24 @@ class VideoEncoder(Dataset[Encoded]):
         path = records[0].path
         size, time = signature(path)
         try:
-            total, fps, kept = self._choose(records)
-            frames = self._encode(path, kept)
+            video = self.decoder(path, self.store.short_side)
+            kept = self._choose(video, records)
+            frames = self._encode(video, kept)
         except VideoError as error:
             return path, Entry(size, time, error=str(error)), []
-        return path, Entry(size, time, total, fps, claimed_seconds(path), kept), frames
+        return path, Entry(size, time, video.total, video.fps, claimed_seconds(path), kept), frames
 
-    def _choose(self, records: Sequence[Record]) -> tuple[int, float, list[int]]:
-        """The video's frames, its frames a second, and which of them to store."""
-        length: list[tuple[int, float]] = []
+    def _choose(self, video: VideoFile, records: Sequence[Record]) -> list[int]:
+        """Which of the video's frames to store."""
+        kept = set(grid(video.total, video.fps, self.store.rate))
+        for record in records:
+            with suppress(ClipError):  # a part that lies beyond the end, which reading it will tell
+                kept.update(self.sampler(video.total, video.fps, self.frames, record.start, record.end))
+        return sorted(kept)
 
-        def choose(total: int, fps: float) -> list[int]:
-            length.append((total, fps))
-            kept = set(grid(total, fps, self.store.rate))
-            for record in records:
-                with suppress(ClipError):  # a part that lies beyond the end, which reading it will tell
-                    kept.update(self.sampler(total, fps, self.frames, record.start, record.end))
-            chosen.extend(sorted(kept))
-            return chosen[:1]
-
-        chosen: list[int] = []
-        decode(records[0].path, choose, self.store.short_side)
-        return *length[0], chosen
-
-    def _encode(self, path: Path, kept: Sequence[int]) -> list[bytes]:
-        jpegs: list[bytes] = []
-        for start in range(0, len(kept), CHUNK):
-            part = kept[start : start + CHUNK]
-            frames = decode(path, lambda total, fps, part=part: part, self.store.short_side)  # type: ignore[misc]
-            jpegs += [encode_jpeg(frame, self.store.quality) for frame in frames]
-        return jpegs
+    def _encode(self, video: VideoFile, kept: Sequence[int]) -> list[bytes]:
+        parts = (kept[start : start + CHUNK] for start in range(0, len(kept), CHUNK))
+        return [encode_jpeg(frame, self.store.quality) for part in parts for frame in video.read(part)]
 
 
 def grid(total: int, fps: float, rate: float | None) -> list[int]:
@@ -122,12 +111,15 @@ def claimed_seconds(path: Path) -> float:
         return 0.0
 
 
-def prepare(records: Iterable[Record], store: FrameStore, sampler: Sampler, frames: int, num_workers: int) -> Report:
+def prepare(
+    records: Iterable[Record], store: FrameStore, decoder: Decoder, sampler: Sampler, frames: int, num_workers: int
+) -> Report:
     """Store the frames of all videos of `records`, and check what is stored.
 
     Args:
         records: of all splits.
         store: where to; made where it is missing.
+        decoder: what opens the videos.
         sampler: what it picks in evaluation is stored besides the frames at the store's own rate.
         frames: how many it picks.
         num_workers: processes that decode; 0: this one.
@@ -144,7 +136,7 @@ def prepare(records: Iterable[Record], store: FrameStore, sampler: Sampler, fram
     present = {path: parts for path, parts in videos.items() if path.is_file()}
     todo = _todo(present, store)
     loader = DataLoader(
-        VideoEncoder(todo, store, sampler, frames), batch_size=None, num_workers=num_workers, in_order=False
+        VideoEncoder(todo, store, decoder, sampler, frames), batch_size=None, num_workers=num_workers, in_order=False
     )
     encoded = iter(loader)  # starts the workers before the store is open: LMDB's handles do not survive a fork
     with _database(store) as database:

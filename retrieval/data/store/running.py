@@ -2,36 +2,43 @@
 
 import json
 from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 
-from retrieval.data import Preprocess, RetrievalDataModule
+from retrieval.data import RetrievalDataModule
 from retrieval.data.corpora import Corpus, Record
 from retrieval.data.store.preparation import Report, prepare
 from retrieval.errors import UserError
 from retrieval.jobs.runs import start_run
 
-NO_MODEL = {"preprocess": Preprocess(1, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), "tokenizer": list}  # what is stored fits any
-
 
 def run_prepare(config: DictConfig) -> None:
-    """From the job's config to its files."""
-    data: RetrievalDataModule = instantiate(config.data, **NO_MODEL)
-    data.prepare_data()
-    records = _records(data.corpus, list(config.splits))
+    """From the job's config to its files; no model is needed, what is stored fits any."""
+    data = config.data
+    corpus = build_corpus(data)
+    store, decoder, sampler = (instantiate(data[part]) for part in ("store", "decoder", "sampler"))
+    corpus.prepare()
+    records = _records(corpus, list(config.splits))
     folder = start_run(config)
-    reader = data.evaluation_reader
-    report = prepare(records, data.store, reader.sampler, reader.frames, data.num_workers)
+    report = prepare(records, store, decoder, sampler, data.frames, data.num_workers)
     _tell(report, folder / "report.json")
+
+
+def build_corpus(data: DictConfig) -> Corpus:
+    """The corpus of a data config alone: its paths are all that the data module does not take itself."""
+    ours = signature(RetrievalDataModule).parameters
+    paths = {str(key): data[key] for key in data if key not in ours and not str(key).startswith("_")}
+    return instantiate(data.corpus)(**paths)
 
 
 def _records(corpus: Corpus, splits: list[str]) -> list[Record]:
     try:
         return [record for split in splits if split in corpus.splits for record in corpus.records(split)]
-    except ValueError as error:
+    except UserError as error:
         raise UserError(f"{error}; or leave splits out, as in splits=[test]") from error
 
 

@@ -1,11 +1,11 @@
-"""Videos per second from video files and from stored frames, beside what the model consumes."""
+"""Videos per second by each decoder and from stored frames, side by side on the same files, and by a model."""
 
 import os
 import time
-from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
-from functools import partial
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 import av
@@ -17,9 +17,10 @@ from rich.table import Table
 from torch.utils.data import DataLoader
 
 from retrieval import load_model
+from retrieval.data.batches import collate_videos
 from retrieval.data.corpora.base import Record
-from retrieval.data.dataset import ClipReader, EvaluationVideos, Read
-from retrieval.data.decoding import decode
+from retrieval.data.dataset import ClipReader, EvaluationVideos, Open
+from retrieval.data.decoder import VideoError, find_torchcodec, open_decord, open_pyav
 from retrieval.data.sampling import even_frames
 from retrieval.data.store import FrameStore
 from retrieval.data.store.preparation import prepare
@@ -29,16 +30,7 @@ from retrieval.model import CLIP
 
 SECONDS, FPS, WIDTH, HEIGHT = 10, 30, 320, 240
 NOISE = 10.0  # standard deviation of the camera's noise, in levels of 255
-
-
-def configure(parser: ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("--videos", type=Path, help="a folder of videos; default: generated ones of 10 s, 320 x 240")
-    parser.add_argument("--count", type=int, default=16, help="videos that are generated (default 16)")
-    parser.add_argument("--frames", type=int, default=12, help="frames per video (default 12)")
-    parser.add_argument("--workers", type=int, nargs="+", help="worker counts (default 0, 1, 2, 4 … up to the cores)")
-    parser.add_argument("--backbone", default="ViT-B-32", help="the model that consumes (default ViT-B-32)")
-    parser.add_argument("--batch-size", type=int, default=8, help="videos per training step (default 8)")
+ROUNDS = 3
 
 
 def run(arguments: Namespace) -> None:
@@ -46,16 +38,81 @@ def run(arguments: Namespace) -> None:
     console = Console()
     model = load_model(arguments.backbone)
     with TemporaryDirectory() as folder:
-        paths = _videos(arguments, Path(folder))
-        records = [Record(path.name, path, ("a video",)) for path in paths]
-        store = FrameStore(Path(folder, "frames"), paths[0].parent, short_side=224, quality=95, rate=3.0)
-        prepare(records, store, even_frames, arguments.frames, os.cpu_count() or 1)
-        readers: dict[str, Read] = {"video": decode, "store": store.read}
-        console.print(_core_table(paths, readers, arguments.frames))
-        console.print(_loader_table(records, readers, arguments, model.image_size))
+        decoders = _decoders(console)
+        root = arguments.videos or _generated(Path(folder, "videos"), arguments.count)
+        paths = readable(root, decoders, console)
+        records = [Record(str(path.relative_to(root)), path, ("a video",)) for path in paths]
+        store = FrameStore(Path(folder, "frames"), root, short_side=224, quality=95, rate=3.0)
+        prepare(records, store, open_pyav, even_frames, arguments.frames, os.cpu_count() or 1)
+        readers = {
+            name: ClipReader(arguments.frames, even_frames, resize_and_crop(model.image_size), read_from)
+            for name, read_from in (decoders | {"store": store.open}).items()
+        }
+        console.print(_core_table(core_seconds(readers, records), arguments.frames))
+        console.print(_loader_table(records, readers, arguments.workers, model.image_size))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rate = consumption(model.to(device), arguments.frames, arguments.batch_size)
     console.print(f"{arguments.backbone} trains on {rate:.1f} videos/s of {arguments.frames} frames on {device}")
+
+
+def readable(root: Path, decoders: Mapping[str, Open], console: Console) -> list[Path]:
+    """The files under `root` and its folders that every decoder reads; the others are told.
+
+    Raises:
+        UserError: fewer than 2.
+    """
+    paths, left_out = [], []
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        try:
+            for open_video in decoders.values():
+                open_video(path).read([0])
+            paths.append(path)
+        except VideoError as error:
+            left_out.append(str(error))
+    for message in left_out:
+        console.print(f"left out: {message}", markup=False, highlight=False, soft_wrap=True)
+    if len(paths) < 2:
+        raise UserError(f"--videos {root}: needs 2 videos or more, there are {len(paths)}")
+    return paths
+
+
+def core_seconds(readers: Mapping[str, ClipReader], records: Sequence[Record]) -> dict[str, list[float]]:
+    """CPU seconds of one core per video in each round; in a round all take turns at every video."""
+    rounds: dict[str, list[float]] = {name: [] for name in readers}
+    for _ in range(ROUNDS):
+        spent = dict.fromkeys(readers, 0.0)
+        for record in records:
+            for name, reader in readers.items():
+                start = time.process_time()
+                reader(record)
+                spent[name] += time.process_time() - start
+        for name, seconds in spent.items():
+            rounds[name].append(seconds / len(records))
+    return rounds
+
+
+def loading_rate(records: Sequence[Record], reader: ClipReader, num_workers: int) -> float:
+    """Videos per second through a data loader, its start not counted."""
+    videos = EvaluationVideos(records, reader, "raise")
+    batches = iter(DataLoader(videos, batch_size=1, num_workers=num_workers, collate_fn=collate_videos))
+    next(batches)
+    start = time.perf_counter()
+    rest = sum(1 for _ in batches)
+    return rest / (time.perf_counter() - start)
+
+
+def consumption(model: CLIP, frames: int, batch_size: int, steps: int = 3) -> float:
+    """Videos per second that training consumes: forward and backward through the video tower."""
+    device = next(model.parameters()).device
+    batch = torch.randn(batch_size, frames, 3, model.image_size, model.image_size, device=device)
+    seconds = []
+    for _ in range(steps):
+        start = time.perf_counter()
+        model.encode_video(batch).sum().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return batch_size / min(seconds)
 
 
 def write_video(path: Path, seed: int) -> None:
@@ -88,71 +145,46 @@ def landscape(random: np.random.Generator) -> Float[np.ndarray, "height width 3"
     return picture
 
 
-def core_seconds(read: Read, paths: Sequence[Path], frames: int) -> float:
-    """CPU seconds of one core per video, the best of three rounds; files are in the cache after the first."""
-    choose = partial(even_frames, count=frames)
-    rounds = []
-    for _ in range(3):
-        start = time.process_time()
-        for path in paths:
-            read(path, choose)
-        rounds.append((time.process_time() - start) / len(paths))
-    return min(rounds)
+def _decoders(console: Console) -> dict[str, Open]:
+    decoders: dict[str, Open] = {"decord": open_decord, "pyav": open_pyav}
+    try:
+        decoders["torchcodec"] = find_torchcodec()
+    except UserError as error:
+        console.print(f"not measured: {error}", markup=False, highlight=False, soft_wrap=True)
+    return decoders
 
 
-def loading_rate(records: Sequence[Record], reader: ClipReader, num_workers: int) -> float:
-    """Videos per second through a data loader, its start not counted."""
-    loader = DataLoader(EvaluationVideos(records, reader, "raise"), batch_size=1, num_workers=num_workers)
-    batches = iter(loader)
-    next(batches)
-    start = time.perf_counter()
-    rest = sum(1 for _ in batches)
-    return rest / (time.perf_counter() - start)
+def _generated(folder: Path, count: int) -> Path:
+    folder.mkdir()
+    for number in range(count):
+        write_video(folder / f"{number}.mp4", number)
+    return folder
 
 
-def consumption(model: CLIP, frames: int, batch_size: int, steps: int = 3) -> float:
-    """Videos per second that training consumes: forward and backward through the video tower."""
-    device = next(model.parameters()).device
-    batch = torch.randn(batch_size, frames, 3, model.image_size, model.image_size, device=device)
-    seconds = []
-    for _ in range(steps):
-        start = time.perf_counter()
-        model.encode_video(batch).sum().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
-    return batch_size / min(seconds)
-
-
-def _videos(arguments: Namespace, folder: Path) -> list[Path]:
-    if arguments.videos is not None:
-        paths = sorted(path for path in arguments.videos.iterdir() if path.is_file())
-        if len(paths) < 2:
-            raise UserError(f"--videos {arguments.videos}: needs 2 videos or more, there are {len(paths)}")
-        return paths
-    paths = [folder / f"{number}.mp4" for number in range(arguments.count)]
-    for number, path in enumerate(paths):
-        write_video(path, number)
-    return paths
-
-
-def _core_table(paths: Sequence[Path], readers: dict[str, Read], frames: int) -> Table:
-    seconds = {name: core_seconds(read, paths, frames) for name, read in readers.items()}
-    table = Table(title=f"{frames} frames of a video, on one core")
-    for column in ("from", "ms a video", "videos/s", "faster"):
+def _core_table(rounds: Mapping[str, Sequence[float]], frames: int) -> Table:
+    """Times are medians over rounds; the ratio to decord is the median of the rounds' ratios."""
+    seconds = {name: median(values) for name, values in rounds.items()}
+    decoder = min((name for name in seconds if name != "store"), key=lambda name: seconds[name])
+    fastest = min(seconds, key=lambda name: seconds[name])
+    caption = f"fastest: {fastest}; of the decoders: {decoder} (data/decoder={decoder})"
+    table = Table(title=f"{frames} frames of a video, on one core", caption=caption)
+    for column in ("from", "ms a video", "videos/s", "decord's time by its"):
         table.add_column(column, justify="right" if column != "from" else "left")
-    for name, value in seconds.items():
-        table.add_row(name, f"{1000 * value:.1f}", f"{1 / value:.1f}", f"{seconds['video'] / value:.1f} x")
+    for name, values in rounds.items():
+        ratio = median(theirs / ours for theirs, ours in zip(rounds["decord"], values, strict=True))
+        table.add_row(name, f"{1000 * seconds[name]:.1f}", f"{1 / seconds[name]:.1f}", f"{ratio:.2f} x")
     return table
 
 
-def _loader_table(records: Sequence[Record], readers: dict[str, Read], arguments: Namespace, size: int) -> Table:
+def _loader_table(
+    records: Sequence[Record], readers: Mapping[str, ClipReader], workers: Sequence[int] | None, size: int
+) -> Table:
     cores = os.cpu_count() or 1
-    counts = arguments.workers or [0, *(2**power for power in range(cores.bit_length()) if 2**power <= cores)]
+    counts = workers or [0, *(2**power for power in range(cores.bit_length()) if 2**power <= cores)]
     table = Table(title=f"videos/s through the loader, resized to {size} pixels, {cores} cores")
     for column in ("workers", *readers):
         table.add_column(column, justify="right")
     for count in counts:
-        clips = [ClipReader(arguments.frames, even_frames, resize_and_crop(size), read) for read in readers.values()]
-        table.add_row(str(count), *(f"{loading_rate(records, reader, count):.1f}" for reader in clips))
+        rates = (loading_rate(records, reader, count) for reader in readers.values())
+        table.add_row(str(count), *(f"{rate:.1f}" for rate in rates))
     return table

@@ -1,15 +1,26 @@
-"""What a CLIP is built from, as plain values: known by open_clip's name, or read off the shapes of weights."""
+"""open_clip's models with OpenAI-like towers, which the reducers' hooks can serve.
 
+What such a model is built from is known by open_clip's name or read off the shapes of weights under OpenAI's names.
+"""
+
+import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import open_clip
+from huggingface_hub.constants import ENDPOINT, HF_HUB_CACHE
+from huggingface_hub.file_download import repo_folder_name
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-from torch import Tensor
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from torch import Tensor, nn
 
 from retrieval.errors import UserError
 
+TIMEOUT = 5.0
+"""Seconds to wait for an answer of the server that has the weights."""
 open_clip.add_model_config(Path(__file__).parent)  # our tiny model stands among open_clip's names
 
 
@@ -83,6 +94,55 @@ class Architecture:
                 },
             }
         )
+
+
+def pretrained(name: str, tag: str) -> open_clip.CLIP:
+    """open_clip's model with the weights that it calls `tag`, downloaded where they are not at hand.
+
+    Raises:
+        UserError: they cannot be had; soon, where the hub would be asked again and again.
+    """
+    config = open_clip.get_pretrained_cfg(name, tag)
+    repository = config.get("hf_hub", "").rpartition("/")[0]
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)
+    try:
+        if repository and not _is_cached(repository) and not getproxies():
+            socket.create_connection((urlsplit(ENDPOINT).hostname or "", 443)).close()
+        open_clip.download_pretrained(config)
+    except Exception as error:  # each of open_clip's ways to download has errors of its own
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"backbone.source={name}/{tag}: open_clip cannot get these weights ({cause}); without a network give a "
+            "file of weights: backbone=custom backbone.source=<file>"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+    return open_clip.create_model(name, pretrained=tag)
+
+
+def _is_cached(repository: str) -> bool:
+    return Path(HF_HUB_CACHE, repo_folder_name(repo_id=repository, repo_type="model")).is_dir()
+
+
+def supported(clip: nn.Module) -> Any:
+    """The model itself, if the reducers' hooks can serve its towers; its attributes are open_clip's.
+
+    Raises:
+        UserError: a model of another kind.
+    """
+    if not isinstance(clip, open_clip.CLIP):
+        raise UserError(f"backbone {type(clip).__name__}: only open_clip's CLIP models (ViT-…) can be served")
+    vit, text = clip.visual, clip.transformer
+    if not isinstance(vit, VisionTransformer):
+        raise UserError(f"video tower {type(vit).__name__}: only CLIP's vision transformers (ViT-…) take a reducer")
+    if vit.attn_pool is not None or vit.pool_type != "tok":
+        raise UserError("video tower with attention or average pooling: only towers that end in a class token work")
+    for tower, transformer in (("video", vit.transformer), ("text", text)):
+        kinds = {type(block).__name__ for block in transformer.resblocks if type(block) is not ResidualAttentionBlock}
+        if kinds:
+            raise UserError(f"{tower} tower with {', '.join(kinds)}: only open_clip's standard blocks can be served")
+    return clip
 
 
 def _blocks(weights: dict[str, Tensor], transformer: str) -> int:

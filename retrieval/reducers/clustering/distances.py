@@ -62,13 +62,6 @@ def check_distance(distance: str, p: float) -> None:
         raise UserError(f"p={p} with distance={distance}: only distance=minkowski has an exponent")
 
 
-def distance_macs(points: int, dim: int, distance: str = "euclidean", p: float = 2.0) -> int:
-    """Multiply-accumulates of the matrix product in `pairwise_distances` for one set; other distances have none."""
-    if distance == "minkowski" and p != 2:
-        return 0
-    return points**2 * (dim + 1 if distance == "cosine" else dim)
-
-
 def _euclidean(points: Float64[Tensor, "batch point dim"]) -> Float32[Tensor, "batch point point"]:
     norms = torch.linalg.vector_norm(points, dim=-1).square_()
     squared = torch.baddbmm(norms.unsqueeze(2), points, points.mT, alpha=-2).add_(norms.unsqueeze(1)).float()

@@ -1,32 +1,63 @@
-"""The benchmark runs, and reading stored frames is worth it."""
+"""The benchmark runs on what it finds, names the fastest, and its stored frames are those of its videos."""
 
-from functools import partial
-
+import numpy as np
+import pytest
 import torch
+from rich.console import Console
 
 from retrieval.benchmark import main
 from retrieval.data.corpora.base import Record
-from retrieval.data.decoding import decode
+from retrieval.data.corpora.moving_shapes import encode
+from retrieval.data.decoder import open_decord
 from retrieval.data.sampling import even_frames
 from retrieval.data.store import FrameStore
 from retrieval.data.store.preparation import prepare
-from retrieval.efficiency.benchmark.loading import write_video
+from retrieval.efficiency.benchmark.loading import readable, write_video
+from retrieval.errors import UserError
+
+OPTIONS = ["--frames", "2", "--workers", "0", "--backbone", "ViT-tiny-8", "--batch-size", "1"]
 
 
+@pytest.fixture
+def folder_of_videos(tmp_path):
+    """Two videos, one of them in a folder, beside a table."""
+    for path in (tmp_path / "a.mp4", tmp_path / "deep" / "b.mp4"):
+        path.parent.mkdir(exist_ok=True)
+        encode(path, np.full((8, 48, 48, 3), 90, np.uint8), fps=8)
+    (tmp_path / "captions.csv").write_text("video,caption\na.mp4,a cat\n")
+    return tmp_path
+
+
+@pytest.mark.slow
 def test_the_benchmarks_stored_frames_are_those_of_its_video(tmp_path):
     path = tmp_path / "noise.mp4"
     write_video(path, 0)
     store = FrameStore(tmp_path / "frames", tmp_path, short_side=224, quality=95, rate=3.0)
-    prepare([Record(path.name, path, ("a",))], store, even_frames, 12, 0)
-    picked = partial(even_frames, count=12)
-    difference = store.read(path, picked).double() - decode(path, picked, 224).double()
+    prepare([Record(path.name, path, ("a",))], store, open_decord, even_frames, 12, 0)
+    stored, video = store.open(path), open_decord(path, 224)
+    picked = even_frames(video.total, video.fps, 12)
+    difference = stored.read(picked).double() - video.read(picked).double()
     assert 10 * torch.log10(255**2 / difference.square().mean()) >= 40
 
 
-def test_the_benchmark_prints_its_tables(monkeypatch, capsys):
-    options = ["--count", "2", "--frames", "2", "--workers", "0", "--backbone", "ViT-tiny-8", "--batch-size", "1"]
-    monkeypatch.setattr("sys.argv", ["benchmark", "loading", *options])
+@pytest.mark.slow
+def test_the_benchmark_measures_generated_videos(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["benchmark", "loading", "--count", "2", *OPTIONS])
+    main()
+    assert "ViT-tiny-8 trains on" in capsys.readouterr().out
+
+
+def test_what_is_no_video_is_left_out_and_said(folder_of_videos, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["benchmark", "loading", "--videos", str(folder_of_videos), *OPTIONS])
     main()
     printed = capsys.readouterr().out
     assert "2 frames of a video, on one core" in printed
-    assert "ViT-tiny-8 trains on" in printed
+    assert "captions.csv: not a readable video" in printed
+    for line in ("decord", "pyav", "store", "fastest: "):
+        assert line in printed
+
+
+def test_a_folder_with_too_few_videos_is_told(folder_of_videos):
+    (folder_of_videos / "deep" / "b.mp4").unlink()
+    with pytest.raises(UserError, match=r"--videos .*: needs 2 videos or more, there are 1"):
+        readable(folder_of_videos, {"decord": open_decord}, Console())
