@@ -11,7 +11,6 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from retrieval.efficiency.adapter import pixels
 from retrieval.errors import UserError
 from retrieval.model import CLIP
 
@@ -40,7 +39,7 @@ def draw_tokens(model: CLIP, frames: UInt8[Tensor, "frame 3 height width"], bloc
     Raises:
         UserError: a block that the tower lacks, or a reducer that does not keep where its tokens come from.
     """
-    walked = model.visual.walk(pixels(model, frames.unsqueeze(0)))
+    walked = model.visual.walk(model.pixels(frames.unsqueeze(0)))
     missing = [block for block in blocks if not 0 <= block < len(walked)]
     if missing:
         raise UserError(f"blocks {missing}: the video tower has blocks 0 to {len(walked) - 1}")

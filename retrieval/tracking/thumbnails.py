@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from retrieval.data.dataset import EvaluationVideos
-from retrieval.data.decoding import VideoError
+from retrieval.data.decoder import VideoError
 
 GAP = 8
 

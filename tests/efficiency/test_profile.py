@@ -10,7 +10,6 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from retrieval import load_model
-from retrieval.efficiency.adapter import encode_video
 from retrieval.efficiency.profile import Settings
 from retrieval.efficiency.profile.candidates import Build, base_source, reducer_configs
 from retrieval.efficiency.profile.findings import Profile
@@ -83,7 +82,7 @@ def test_reducers_stand_on_the_same_weights(tiny):
     frames = torch.randint(256, (1, 12, 3, 40, 40), dtype=torch.uint8)
     direct = load_model("ViT-tiny-8", TempMe())
     direct.load_state_dict(other.state_dict())
-    assert torch.equal(encode_video(other, frames), encode_video(direct, frames))
+    assert torch.equal(other.encode_video(frames), direct.encode_video(frames))
 
 
 def test_tuning_one_reducer_leaves_the_others_without_adapters(tiny):

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hydra import compose
@@ -10,11 +9,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from retrieval.efficiency.adapter import with_reducer
 from retrieval.efficiency.profile.settings import Settings
 from retrieval.errors import UserError
 from retrieval.model import CLIP, load_model
-from retrieval.model.loading import WEIGHT_FILES
+from retrieval.model.weights import is_weights_file
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,7 @@ class Build:
 
     def base(self) -> CLIP:
         """The model without the reducer, on which those that are compared stand."""
-        choices = {"head": instantiate(self.head, _convert_="all")} if self.head else {}
-        return load_model(self.source, **choices)
+        return load_model(self.source, head=instantiate(self.head, _convert_="all"))
 
     def on(self, model: CLIP) -> CLIP:
         """A model with the reducer on the weights of another.
@@ -49,7 +46,7 @@ class Build:
         Raises:
             UserError: settings that do not fit the tower.
         """
-        return with_reducer(model, instantiate(self.reducer, _convert_="all"))
+        return model.with_reducer(instantiate(self.reducer, _convert_="all"))
 
 
 def builds(config: DictConfig, settings: Settings) -> dict[str, Build]:
@@ -91,8 +88,7 @@ def base_source(backbone: str, ckpt_path: str | None, pretrained: bool) -> str:
     `pretrained`.
     """
     source = ckpt_path or backbone
-    is_file = source.endswith(WEIGHT_FILES) or Path(source).is_file()
-    return source if pretrained or is_file else source.partition("/")[0]
+    return source if pretrained or is_weights_file(source) else source.partition("/")[0]
 
 
 def _reducer_config(name: str | None, knobs: Mapping[str, Any], config: DictConfig) -> dict[str, Any]:

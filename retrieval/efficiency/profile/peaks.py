@@ -6,7 +6,6 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from retrieval.efficiency import in_clean_memory, peak_memory
-from retrieval.efficiency.adapter import encode_video
 from retrieval.efficiency.profile.candidates import Build
 from retrieval.efficiency.profile.settings import PRECISIONS, Case
 from retrieval.efficiency.profile.speed import random_videos
@@ -29,9 +28,9 @@ def _inference(build: Build, case: Case) -> int:
         model.visual.compile(dynamic=False)
     videos = random_videos(model, case.batch_size, build.frames)
     with torch.inference_mode():
-        encode_video(model, videos[: _warm_up(case)])
+        model.encode_video(videos[: _warm_up(case)])
         before = peak_memory(build.device, reset=True)
-        encode_video(model, videos)
+        model.encode_video(videos)
     return _held(model) + peak_memory(build.device) - before
 
 
@@ -55,7 +54,7 @@ def _training(build: Build, case: Case) -> int:
 
 def _step(model: CLIP, optimizer: Optimizer, videos: torch.Tensor, captions: torch.Tensor, precision: str) -> None:
     with torch.autocast(videos.device.type, PRECISIONS[precision], enabled=precision != "fp32"):
-        logits = model.similarity(model.encode_text(captions), encode_video(model, videos))
+        logits = model.similarity(model.encode_text(captions), model.encode_video(videos))
         right = torch.arange(len(videos), device=videos.device)
         loss = (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2
     loss.backward()

@@ -9,7 +9,6 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from retrieval.efficiency import interleaved
-from retrieval.efficiency.adapter import encode_video
 from retrieval.efficiency.profile.candidates import Build
 from retrieval.efficiency.profile.settings import PRECISIONS, Case
 from retrieval.model import CLIP
@@ -50,7 +49,7 @@ def latencies(
 ) -> dict[Case, list[float]]:
     """Seconds that each case of one batch size takes to encode a batch, in each round; see `interleaved`."""
     batch = random_videos(next(iter(models.values())), cases[0].batch_size, frames)
-    calls = {case: partial(encode_video, models[case.variant], batch) for case in cases}
+    calls = {case: partial(models[case.variant].encode_video, batch) for case in cases}
     synchronize = torch.cuda.synchronize if batch.is_cuda else None
     return interleaved(calls, rounds=rounds, warmup=warmup, synchronize=synchronize, finished=finished)
 

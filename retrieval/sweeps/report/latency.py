@@ -13,7 +13,6 @@ from omegaconf import DictConfig
 from rich.progress import Progress
 from torch import Tensor
 
-from retrieval.efficiency.adapter import encode_video, with_reducer
 from retrieval.efficiency.latency import interleaved
 from retrieval.model import CLIP
 from retrieval.sweeps.outline import outline
@@ -67,7 +66,7 @@ def _call(config: DictConfig, models: dict[str, CLIP], device: str) -> Callable[
     source = config.backbone.source
     if source not in models:
         models[source] = outline(config, device).to(device)
-    model = with_reducer(models[source], instantiate(config.reducer, _convert_="all"))
+    model = models[source].with_reducer(instantiate(config.reducer, _convert_="all"))
     shape = (VIDEOS, config.data.frames, 3, model.image_size, model.image_size)
     frames = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
-    return partial(encode_video, model, frames)
+    return partial(model.encode_video, frames)
