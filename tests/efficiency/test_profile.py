@@ -44,7 +44,9 @@ def tiny():
     return load_model("ViT-tiny-8")
 
 
-@pytest.mark.parametrize("name", REDUCERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in ("none", "chain"))) for name in REDUCERS]
+)
 def test_the_closed_form_is_what_pytorch_counts(name, tiny):
     model = with_reducer(tiny, composed(name)[name])
     paper, seen = on_paper(model, frames=12, words=32), counted(model, frames=12, words=32)

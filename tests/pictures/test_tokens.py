@@ -57,7 +57,10 @@ def test_lines_hide_no_more_than_an_eighth_of_a_patch():
     assert 0 < 2 * width <= patch / 8  # two tokens' lines side by side
 
 
-@pytest.mark.parametrize("reducer", [Reducer, KMedoids, Spectral, Pooling, SparseSampling, TempMe, ToMe])
+SLOW = [pytest.param(reducer, marks=pytest.mark.slow) for reducer in (Reducer, Spectral, Pooling, ToMe)]
+
+
+@pytest.mark.parametrize("reducer", [KMedoids, SparseSampling, TempMe, *SLOW])
 def test_every_reducer_can_be_drawn(reducer, tmp_path):
     figure = drawn(reducer(), 12, [11])
     figure.savefig(tmp_path / "tokens.png", dpi=50)

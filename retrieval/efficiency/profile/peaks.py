@@ -2,6 +2,7 @@
 
 import torch
 from hydra.utils import instantiate
+from torch import nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
@@ -38,7 +39,8 @@ def _training(build: Build, case: Case) -> int:
     model = build.on(build.base()).train()
     instantiate(build.tuning)(model)
     model.to(build.device)
-    optimizer, _ = instantiate(build.optimizer, _convert_="all")(model, 1)
+    loss = nn.Identity()  # the contrastive loss of one process has no parameters
+    optimizer, _ = instantiate(build.optimizer, _convert_="all")(model, loss, 1)
     if case.compiled:
         model.visual.compile(dynamic=False)
         model.text.compile(dynamic=False)
