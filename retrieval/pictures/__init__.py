@@ -1,6 +1,6 @@
 """Pictures: which patches of a video went into which token."""
 
 from retrieval.pictures.reduction import draw_reduction
-from retrieval.pictures.tokens import draw_tokens, token_picture
+from retrieval.pictures.tokens import draw_tokens
 
-__all__ = ["draw_reduction", "draw_tokens", "token_picture"]
+__all__ = ["draw_reduction", "draw_tokens"]

@@ -1,6 +1,6 @@
 """A picture of a video's tokens after the blocks that reduce them."""
 
-from jaxtyping import Float
+from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -11,12 +11,12 @@ from retrieval.reducers import Layout, plan
 MOST_BLOCKS = 4
 
 
-def draw_reduction(model: CLIP, frames: Float[Tensor, "frame 3 height width"]) -> Figure | None:
+def draw_reduction(model: CLIP, frames: UInt8[Tensor, "frame 3 height width"]) -> Figure | None:
     """`draw_tokens` at up to four of the blocks that change the number of tokens, always the last of them.
 
     Args:
         model: its reducer is the one that is drawn.
-        frames: of one video, as the model takes them.
+        frames: bytes of one video, of the model's size.
 
     Returns:
         None where the reducer leaves all tokens as they are.

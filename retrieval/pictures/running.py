@@ -6,22 +6,23 @@ import lightning as L
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from retrieval.data.decoding import decode
-from retrieval.data.transforms import normalize, resize_and_crop, transform_clip
+from retrieval.data.corpora.base import Record
+from retrieval.data.dataset import ClipReader
+from retrieval.data.transforms import resize_and_crop
+from retrieval.jobs.announcing import tell
 from retrieval.jobs.runs import start_run
 from retrieval.pictures import draw_tokens
-from retrieval.training.building import build_model, preprocessing
+from retrieval.training.building import build_model
 
 
 def run_draw(config: DictConfig) -> None:
     """From the job's config to its files."""
     L.seed_everything(config.seed)
     model = build_model(config)
-    sampler = instantiate(config.data.sampler)
-    pixels = decode(Path(config.video), lambda total, fps: sampler(total, fps, config.data.frames))
-    clip = transform_clip(pixels, resize_and_crop(model.image_size), None)
-    figure = draw_tokens(model, normalize(clip.unsqueeze(0), preprocessing(model))[0], config.blocks)
+    sampler, decoder = instantiate(config.data.sampler), instantiate(config.data.decoder)
+    reader = ClipReader(config.data.frames, sampler, resize_and_crop(model.image_size), decoder)
+    figure = draw_tokens(model, reader(Record(config.video, Path(config.video), ())), config.blocks)
     start_run(config)
     Path(config.picture).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(config.picture, dpi=200)
-    print(config.picture)
+    tell(config.picture)

@@ -1,6 +1,6 @@
 """Many jobs from one command: which there are, whether each can work, how far it has come, and running what is left."""
 
-from retrieval.sweeps.states import State, knobs, run_once, state
-from retrieval.sweeps.sweeper import register_sweeper
+from retrieval.sweeps.plugin import register_sweeper
+from retrieval.sweeps.states import run_once
 
-__all__ = ["State", "knobs", "register_sweeper", "run_once", "state"]
+__all__ = ["register_sweeper", "run_once"]

@@ -3,15 +3,19 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
-
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.types import Override
 
 from retrieval.errors import UserError
 
-Parse = Callable[[list[str]], list[Override]]
-"""From override strings to what Hydra understands of them."""
+
+@dataclass(frozen=True)
+class Knob:
+    """A knob and the values that it takes one after the other, each in Hydra's notation; `swept` where it varies."""
+
+    key: str
+    values: tuple[str, ...]
+    swept: bool
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,10 @@ class Point:
 
     name: str
     overrides: tuple[str, ...]
+
+
+Parse = Callable[[Iterable[str]], list[Knob]]
+"""From overrides, `key=1,2`, to knobs."""
 
 
 def points(
@@ -34,21 +42,20 @@ def points(
         params: knobs of every grid, which a grid's own go before.
         arguments: overrides of the command line, which go before both; a knob that only some grids sweep is
             set in those alone.
-        parse: Hydra's.
+        parse: Hydra's reading of overrides.
 
     Raises:
         UserError: two jobs of one name.
     """
-    given = {override.get_key_element(): str(override.input_line) for override in parse(list(arguments))}
-    swept = {*params, *(key for grid in grids for key in grid)}
-    swept |= {override.get_key_element() for override in parse(list(arguments)) if override.is_sweep_override()}
+    given = parse(arguments)
+    swept = {*params, *(key for grid in grids for key in grid), *(knob.key for knob in given if knob.swept)}
     of_some = {key for grid in grids for key in grid} - params.keys()
     found: dict[tuple[str, ...], None] = {}
     for grid in grids or [{}]:
-        own = {key: f"{key}={value}" for key, value in {**grid, **params, **grid}.items()}
-        own |= {key: line for key, line in given.items() if key in grid or key not in of_some}
-        product = BasicSweeper.split_arguments(parse(list(own.values())), None)[0]
-        found |= dict.fromkeys(tuple(overrides) for overrides in product)
+        values = {**grid, **params, **grid}  # a grid's own knobs stand first in a job's name
+        own = {knob.key: knob for knob in parse(f"{key}={value}" for key, value in values.items())}
+        own |= {knob.key: knob for knob in given if knob.key in grid or knob.key not in of_some}
+        found |= dict.fromkeys(product(*([f"{knob.key}={value}" for value in knob.values] for knob in own.values())))
     names = [_name(overrides, swept) for overrides in found]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
@@ -56,12 +63,12 @@ def points(
     return [Point(name, overrides) for name, overrides in zip(names, found, strict=True)]
 
 
+def folder_name(text: str) -> str:
+    """Knobs and their values, `a=1,b=2`, in characters that neither a shell nor Hydra takes for its own: `a-1__b-2`."""
+    return "__".join(re.sub(r"[^\w.-]+", "-", part).strip("-") for part in text.split(","))
+
+
 def _name(overrides: Iterable[str], swept: set[str]) -> str:
     pairs = [override.partition("=")[::2] for override in overrides]
     parts = [f"{key.rpartition('.')[2]}={value}" for key, value in pairs if key in swept]
     return folder_name(",".join(parts)) or "job"
-
-
-def folder_name(text: str) -> str:
-    """Knobs and their values, `a=1,b=2`, in characters that neither a shell nor Hydra takes for its own: `a-1__b-2`."""
-    return "__".join(re.sub(r"[^\w.-]+", "-", part).strip("-") for part in text.split(","))

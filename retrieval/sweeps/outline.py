@@ -3,14 +3,13 @@
 from contextlib import nullcontext
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from retrieval.data import RetrievalDataModule
 from retrieval.model import CLIP, load_model
-from retrieval.model.loading import WEIGHT_FILES
+from retrieval.model.weights import is_weights_file
 from retrieval.reducers import plan
-from retrieval.training.building import build_datamodule, plain
+from retrieval.training.building import build_datamodule, built, plain
 
 
 def outline(config: DictConfig, device: str = "meta") -> CLIP:
@@ -19,10 +18,10 @@ def outline(config: DictConfig, device: str = "meta") -> CLIP:
     A backbone that is a file is read, because it alone tells its sizes.
     """
     source = config.backbone.source
-    is_file = source.endswith(WEIGHT_FILES)
+    is_file = is_weights_file(source)
     with nullcontext() if is_file else torch.device(device):
-        reducer = instantiate(plain(config.reducer), _convert_="all")
-        return load_model(source if is_file else source.partition("/")[0], reducer)
+        reducer, head = (built(plain(config.get(part))) for part in ("reducer", "head"))
+        return load_model(source if is_file else source.partition("/")[0], reducer, head=head)
 
 
 def check_job(config: DictConfig) -> RetrievalDataModule:

@@ -12,9 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 from retrieval.errors import UserError
 from retrieval.jobs.errors import one_line
 from retrieval.jobs.processes import is_first_process
-from retrieval.jobs.runs import LAST_CHECKPOINT, save_config
+from retrieval.jobs.runs import CONFIG, ERROR, LAST_CHECKPOINT, save_config
 
-CONFIG, VALUE, ERROR = "config.yaml", "value.json", "error.txt"
+VALUE = "value.json"
+"""What a job returned, written when it has finished."""
 NOT_COMPARED = ("ckpt_path", "output")
 """Knobs that say where a job is and what it goes on from, not what it computes."""
 
@@ -57,7 +58,8 @@ def run_once(task: Callable[[DictConfig], Any], config: DictConfig) -> Any:
     except Exception as error:
         (folder / ERROR).write_text(traceback.format_exc())
         raise RuntimeError(f"{one_line(error)} (traceback: {folder / ERROR})") from error
-    _save_value(folder, value)
+    if is_first_process():
+        (folder / VALUE).write_text(json.dumps(value) + "\n")
     return value
 
 
@@ -73,11 +75,6 @@ def differences(folder: Path, config: DictConfig) -> list[str]:
     theirs, ours = (knobs(each) for each in (OmegaConf.load(folder / CONFIG), config))
     names = [name for name in sorted(theirs.keys() | ours.keys()) if theirs.get(name) != ours.get(name)]
     return [f"{name}={theirs.get(name)}, now {ours.get(name)}" for name in names]
-
-
-def _save_value(folder: Path, value: Any) -> None:
-    if is_first_process():
-        (folder / VALUE).write_text(json.dumps(value) + "\n")
 
 
 def knobs(config: Any) -> dict[str, Any]:

@@ -1,6 +1,5 @@
-"""Weights & Biases: where a run is logged, and what is logged of it beside Lightning's metrics."""
+"""What is kept of a run beside its results: curves in a file, or all of it on Weights & Biases where that is asked."""
 
-from retrieval.tracking.logger import wandb_logger
-from retrieval.tracking.records import git_revision, log_config, log_summary, never_fatal, wandb_run
+from retrieval.tracking.records import git_revision, log_config, log_summary
 
-__all__ = ["git_revision", "log_config", "log_summary", "never_fatal", "wandb_logger", "wandb_run"]
+__all__ = ["git_revision", "log_config", "log_summary"]

@@ -4,13 +4,15 @@ import subprocess
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import lightning as L
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from omegaconf import DictConfig, OmegaConf
-from wandb import Run
+
+if TYPE_CHECKING:
+    from wandb import Run
 
 P = ParamSpec("P")
 REDUCER_KNOBS = ("num_segments", "merge_ratio")
@@ -31,7 +33,7 @@ def never_fatal(record: Callable[P, None]) -> Callable[P, None]:
     return guarded
 
 
-def wandb_run(trainer: L.Trainer) -> Run | None:
+def wandb_run(trainer: L.Trainer) -> "Run | None":
     """The trainer's W&B run; None without a W&B logger, and on every process but the first."""
     loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
     return loggers[0].experiment if loggers and trainer.is_global_zero else None
@@ -60,13 +62,13 @@ def log_summary(trainer: L.Trainer, cost: Mapping[str, int | float]) -> None:
         run.summary.update({f"cost/{name}": value for name, value in cost.items()})
 
 
-def find_knob(config: Any, knob: str) -> Any:
+def find_knob(reducer: Mapping[str, Any], knob: str) -> Any:
     """The knob's value in a reducer's config, or in the first of a chain's that has it; several values as text."""
-    if isinstance(config, dict) and knob in config:
-        value = config[knob]
-        return ", ".join(map(str, value)) if isinstance(value, list) else value
-    parts = config.get("reducers", []) if isinstance(config, dict) else []
-    return next((value for part in parts if (value := find_knob(part, knob)) is not None), None)
+    value = reducer.get(knob)
+    if value is None:
+        parts = (find_knob(part, knob) for part in reducer.get("reducers", []))
+        return next((found for found in parts if found is not None), None)
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def git_revision() -> str | None:

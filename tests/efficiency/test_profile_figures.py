@@ -6,11 +6,12 @@ from retrieval.efficiency.profile.figures import draw_speed_up, draw_tokens_per_
 def test_a_line_falls_where_tokens_do():
     rows = [
         {"reducer": "none", "clips_at_mlp": [12, 12, 12], "tokens_at_mlp": [50, 50, 50]},
+        {"reducer": "shifts", "clips_at_mlp": [12, 12, 12], "tokens_at_mlp": [50, 50, 50]},
         {"reducer": "joins", "clips_at_mlp": [12, 6, 1], "tokens_at_mlp": [50, 90, 97]},
     ]
     lines = draw_tokens_per_block(rows).axes[0].get_lines()
     assert [line.get_ydata().tolist() for line in lines] == [[600, 600, 600], [600, 540, 97]]
-    assert [line.get_label() for line in lines] == ["none", "joins"]
+    assert [line.get_label() for line in lines] == ["none, shifts", "joins"]  # one line, one entry
 
 
 def test_a_panel_for_each_setting_with_both_bars_of_each_reducer():
@@ -21,6 +22,8 @@ def test_a_panel_for_each_setting_with_both_bars_of_each_reducer():
             "precision": "fp32",
             "compiled": size == 4,
             "speed_up": s,
+            "speed_up_lower_quartile": s - 0.1,
+            "speed_up_upper_quartile": s + 0.2,
             "gmac_ratio": g,
         }
         for size in (1, 2, 4)

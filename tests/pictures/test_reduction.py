@@ -8,6 +8,8 @@ from retrieval.pictures import draw_reduction
 from retrieval.pictures.reduction import reducing_blocks
 from retrieval.reducers import Pooling, Reducer, ToMe
 
+FRAMES = torch.randint(256, (2, 3, 40, 40), dtype=torch.uint8)
+
 
 @pytest.mark.parametrize(
     ("reducer", "blocks"),
@@ -18,11 +20,11 @@ def test_blocks_that_reduce(reducer, blocks):
 
 
 def test_four_of_many_blocks_are_drawn_and_always_the_last():
-    figure = draw_reduction(load_model("ViT-tiny-8", ToMe(image_merge=1)), torch.randn(2, 3, 40, 40))
+    figure = draw_reduction(load_model("ViT-tiny-8", ToMe(image_merge=1)), FRAMES)
     assert figure is not None
     rows = [axis.get_ylabel().split("\n")[0] for axis in figure.axes[::2]]
     assert rows == ["frames", "block 2", "block 5", "block 8", "block 11"]
 
 
 def test_without_reduction_there_is_nothing_to_draw():
-    assert draw_reduction(load_model("ViT-tiny-8", Reducer()), torch.randn(2, 3, 40, 40)) is None
+    assert draw_reduction(load_model("ViT-tiny-8", Reducer()), FRAMES) is None

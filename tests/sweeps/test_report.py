@@ -1,6 +1,6 @@
 """The report of a sweep: means and deviations over seeds, the Pareto front, states, and what is left out."""
 
-import json
+import re
 import sys
 from pathlib import Path
 
@@ -13,34 +13,12 @@ from omegaconf import OmegaConf
 
 from retrieval.report import main
 from retrieval.sweeps.report import pareto_front, write_report
+from retrieval.sweeps.report.jobs import reducer_name
 from retrieval.sweeps.report.latency import measure
-from retrieval.sweeps.report.sweep import METRICS, reducer_name
-from retrieval.sweeps.states import CONFIG, ERROR, VALUE
+from retrieval.sweeps.report.table import overview
+from tests.sweeps.jobs import NONE, chain, write_job
 
-COST = {"parameters": 10, "output_tokens": 8, "video_gmacs": 0.2, "text_gmacs": 0.1}
-NONE = {"_target_": "retrieval.reducers.Reducer"}
 number = st.integers(0, 6).map(float)
-
-
-def chain(segments: int, ratio: float) -> dict:
-    pooling = {"_target_": "retrieval.reducers.Pooling", "frames": 4, "block": 2, "num_segments": segments}
-    tempme = {"_target_": "retrieval.reducers.TempMe", "frames": segments, "merge_ratio": ratio}
-    return {"_target_": "retrieval.reducers.Chain", "reducers": [pooling, tempme]}
-
-
-def write_job(folder: Path, reducer: dict, seed: int, r_sum: float | None, gmacs: float = 0.2) -> None:
-    """A job as a sweep leaves it; failed where it has no result."""
-    folder.mkdir(parents=True)
-    config = {"run_dir": str(folder), "seed": seed, "reducer": reducer, "data": {"frames": 4, "seed": seed}}
-    OmegaConf.save(OmegaConf.create(config), folder / CONFIG)
-    if r_sum is None:
-        (folder / ERROR).write_text("Traceback …")
-        return
-    metrics = dict.fromkeys(METRICS.values(), r_sum / 6) | {"r_sum": r_sum}
-    facts = {"split": "test", "videos": 5, "captions": 9, "frames": 4, "words": 32, "selected_on": "val"}
-    facts |= {"checkpoint": f"best val/r_sum (epoch {seed})", "cost": COST | {"video_gmacs": gmacs}}
-    (folder / "metrics.json").write_text(json.dumps(facts | {"metrics": metrics}))
-    (folder / VALUE).write_text("1.0")
 
 
 @pytest.fixture
@@ -76,16 +54,22 @@ def test_failed_jobs_are_rows_with_their_state(sweep):
     assert "6 of 7 jobs have finished" in (sweep / "report.md").read_text()
 
 
-def test_the_page_holds_all_and_says_what_the_numbers_are_of(sweep):
-    for path in write_report(sweep, measure_latency=False)[1:]:
-        text = path.read_text()
-        assert "test split, 5 videos and 9 captions; checkpoint: best val/r_sum, chosen on val" in text
-        assert "310.0 ± 10.0" in text
-        assert "No picture against latency (ms): not measured." in text
-    page = (sweep / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 4  # GMACs, both knobs, and the map of the two
-    assert "http" not in page
-    assert len(list((sweep / "figures").glob("*.svg"))) == len(list((sweep / "figures").glob("*.png"))) == 4
+def test_the_text_holds_all_and_says_what_the_numbers_are_of(sweep):
+    text = write_report(sweep, measure_latency=False)[1].read_text()
+    assert "test split, 5 videos and 9 captions; checkpoint: best val/r_sum, chosen on val" in text
+    assert "310.0 ± 10.0" in text
+    assert "No picture against latency (ms): not measured." in text
+    pictures = sorted(str(path.relative_to(sweep)) for path in sweep.glob("figures/*.png"))
+    assert pictures == sorted(re.findall(r"\]\((.*)\)", text))
+    assert len(pictures) == len(list(sweep.glob("figures/*.svg"))) == 4  # GMACs, both knobs, and the map of the two
+
+
+def test_the_overview_has_a_line_for_each_setting_and_cuts_nothing(sweep):
+    lines = overview(sorted(path for path in sweep.iterdir())).splitlines()
+    assert lines[0].split("  ")[-1].strip() == "GMACs"
+    assert [line.split()[0] for line in lines[1:]] == ["Pooling"] * 4 + ["none"]
+    assert "310.0 ± 10.0" in lines[-1]
+    assert "1 failed" in lines[4]
 
 
 def test_the_front_is_marked(sweep):
@@ -158,7 +142,7 @@ def test_reducers_have_their_names():
         (lambda folder: None, "no such folder"),
         (lambda folder: folder.mkdir(), "no jobs in it"),
         (lambda folder: write_job(folder / "one", NONE, 0, None), "none of the 1 jobs has finished (one: failed"),
-        (lambda folder: damage(folder), "metrics.json: damaged"),
+        (lambda folder: damage(folder), "metrics.json: not a job's results"),
     ],
 )
 def test_bad_input_is_told_in_one_line(prepare, message, tmp_path, monkeypatch):

@@ -7,19 +7,21 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from retrieval.jobs.errors import REFUSALS
-from retrieval.sweeps.grids import points
+from retrieval.jobs.runs import CONFIG, ERROR
+from retrieval.sweeps.grids import Point, points
 from retrieval.sweeps.outline import check_job, outline
-from retrieval.sweeps.states import CONFIG, ERROR, VALUE, State, differences, run_once, state
-from retrieval.sweeps.sweeper import JobSweeper
-from tests.jobs.commands import ENV, ROOT
+from retrieval.sweeps.plugin import JobSweeper, parse
+from retrieval.sweeps.running import run_sweep
+from retrieval.sweeps.states import VALUE, State, differences, run_once, state
+from retrieval.train import main as train
+from tests.jobs.commands import ENV, ROOT, call
+from tests.sweeps.jobs import NONE, chain, write_job
 
 SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml"))
 GRIDS = [{"reducer": "none,tome"}, {"reducer": "pooling", "reducer.num_segments": "2,4"}]
-parse = OverridesParser.create().parse_overrides
 
 
 def configured(*overrides: str):
@@ -67,7 +69,10 @@ def test_names_are_safe_and_tell_jobs_apart():
         names("data.root='/a b','/a/b'", grids=[])
 
 
-@pytest.mark.parametrize("name", [name for name in SWEEPS if name != "search"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name != "merge_ratio")) for name in SWEEPS if name != "search"],
+)
 def test_every_job_of_a_sweep_can_run_on_the_embedded_data(name):
     sweeper = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "sweep" / f"{name}.yaml").hydra.sweeper)
     jobs = points(sweeper.get("grids", []), sweeper["params"], ["seed=0"], parse)
@@ -154,31 +159,92 @@ def test_the_sweepers_defaults_are_those_of_its_file():
     } == config
 
 
+def launched(finished: list[str]):
+    """A launcher whose jobs leave results; `broken` fails."""
+
+    def launch(jobs) -> None:
+        for name, overrides in jobs:
+            finished.append(" ".join(overrides))
+            folder = Path(overrides[0].partition("=")[2])
+            (folder / CONFIG).unlink()
+            folder.rmdir()
+            broken = name == "broken"
+            write_job(folder, chain(2, 0.3) if broken else NONE, 0, None if broken else 300.0)
+
+    return launch
+
+
+def at(place: Path, *names: str) -> list[Point]:
+    return [Point(name, (f"run_dir={place / name}",)) for name in names]
+
+
+def composed(point: Point):
+    folder = point.overrides[0].partition("=")[2]
+    reducer = chain(2, 0.3) if point.name == "broken" else NONE
+    return OmegaConf.create({"run_dir": folder, "seed": 0, "reducer": reducer, "data": {"frames": 4, "seed": 0}})
+
+
+def test_a_sweep_ends_with_its_table_and_the_command_for_the_report(tmp_path, capsys):
+    ran: list[str] = []
+    run_sweep(at(tmp_path, "whole"), composed, launched(ran))
+    with pytest.raises(ValueError, match="1 jobs are left: the same command runs only those"):
+        run_sweep(at(tmp_path, "whole", "broken"), composed, launched(ran))
+    assert ran == [f"run_dir={tmp_path / name}" for name in ("whole", "broken")]  # the first one once
+    printed = capsys.readouterr().out
+    assert "whole: skipped, finished before" in printed
+    assert f"broken: failed, see {tmp_path / 'broken' / ERROR}" in printed
+    rows = [line.split() for line in printed.splitlines()]
+    assert ["none", "1", "finished", "50.0", "50.0", "300.0", "0.2000"] in rows
+    assert ["Pooling", "+", "TempMe", "0", "1", "failed", "-", "-", "-", "-"] in rows
+    assert printed.rstrip().endswith(f"report: python -m retrieval.report {tmp_path}")
+
+
+def test_why_the_launcher_stopped_is_told(tmp_path, capsys):
+    def launch(jobs) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(ValueError, match=r"the launcher stopped \(KeyboardInterrupt: .*1 jobs are left"):
+        run_sweep(at(tmp_path, "whole"), composed, launch)
+    assert "whole: missing" in capsys.readouterr().out
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("sweep")
 
 
-def sweep(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
+def arguments(folder: Path, *overrides: str) -> list[str]:
     small = ["experiment=smoke", "data.num_workers=0", "~callbacks.progress", f"data.root={folder}"]
-    line = [sys.executable, "-m", "retrieval.train", "-m", *small, f"hydra.sweep.dir={folder / 'jobs'}", *overrides]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, env=ENV)
+    return ["-m", *small, f"hydra.sweep.dir={folder / 'jobs'}", *overrides]
 
 
-def test_what_cannot_run_is_named_before_anything_runs(folder):
-    done = sweep(folder, "reducer=kmedoids,pooling", "reducer.num_segments=5,7,6")
-    assert done.returncode == 1
-    refused = [line for line in done.stderr.splitlines() if "does not divide the 12 frames" in line]
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["reducer=kmedoids,pooling", "reducer.num_segments=5,7,6"], "4 jobs of the sweep cannot run, so none was"),
+        (["seed=interval(0,1)"], "a range without steps is for searches alone"),
+    ],
+)
+def test_what_cannot_run_is_named_before_anything_runs(overrides, message, folder, capsys):
+    with pytest.raises(SystemExit, match=f"^error: .*{message}"):
+        call(train, *arguments(folder, *overrides))
+    printed = capsys.readouterr().err
+    refused = [line for line in printed.splitlines() if "does not divide the 12 frames" in line]
     assert [line.split(": ")[0].split()[-2:] for line in refused] == [
         [f"reducer={name}", f"reducer.num_segments={segments}"]
         for name in ("kmedoids", "pooling")
         for segments in (5, 7)
+        if len(overrides) == 2
     ]
-    assert "error: 4 jobs of the sweep cannot run, so none was started" in done.stderr
-    assert "Traceback" not in done.stderr
     assert not (folder / "jobs").exists()
 
 
+def sweep(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
+    line = [sys.executable, "-m", "retrieval.train", *arguments(folder, *overrides)]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, env=ENV)
+
+
+@pytest.mark.slow
 def test_the_others_finish_and_the_second_time_only_the_missing_one_runs(folder):
     broken = folder / "jobs" / "reducer-tempme"
     broken.mkdir(parents=True)
@@ -188,6 +254,7 @@ def test_the_others_finish_and_the_second_time_only_the_missing_one_runs(folder)
     assert "1 of 2 jobs have finished" in done.stdout
     assert "error: 1 jobs are left" in done.stderr
     assert "Traceback" in (broken / ERROR).read_text()
+    assert "\nreducer-none: " in done.stdout  # what the jobs print stands under their names
     finished = folder / "jobs" / "reducer-none"
     before = (finished / "metrics.json").stat().st_mtime_ns
 
@@ -196,6 +263,7 @@ def test_the_others_finish_and_the_second_time_only_the_missing_one_runs(folder)
     assert done.returncode == 0, done.stderr
     assert "reducer-tempme: tried again" in done.stdout
     assert "reducer-none: skipped, finished before" in done.stdout
+    assert done.stdout.rstrip().endswith(f"python -m retrieval.report {folder / 'jobs'}")
     assert (finished / "metrics.json").stat().st_mtime_ns == before
     assert not (broken / ERROR).exists()
     assert OmegaConf.load(broken / CONFIG).run_dir == str(broken)

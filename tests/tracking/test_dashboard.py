@@ -13,6 +13,8 @@ from retrieval.tracking.panels import sections
 from tests.tracking.conftest import ENTITY, PROJECT, Server
 from tests.tracking.views import ViewServer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def keyed(server, tmp_path, monkeypatch) -> Server:

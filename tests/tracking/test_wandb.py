@@ -8,15 +8,13 @@ import subprocess
 
 import pytest
 import requests
-import wandb
 from PIL import Image
 
 from retrieval.data.corpora import MovingShapes
-from retrieval.tracking import never_fatal, wandb_logger
-from retrieval.tracking.records import find_knob
 from tests.jobs.commands import SMALL
 from tests.tracking.conftest import ENTITY, PROJECT, Server, Trained
 
+pytestmark = pytest.mark.slow
 CHANGES = ("train/videos_per_second",)  # from run to run
 
 
@@ -147,56 +145,3 @@ def test_the_project_page_shows_the_runs(server, online, synced, resumed, tmp_pa
     shown = subprocess.run(shot, capture_output=True, text=True, timeout=120).stdout
     assert all(name in shown for name in ("online", "synced", "resumed", online.run_id, synced.run_id))
     assert len(Image.open(picture).convert("RGB").getcolors(2**20)) > 50  # not an empty page
-
-
-@pytest.fixture
-def offline(monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    yield
-    wandb.finish()
-    wandb.teardown()
-
-
-def test_the_jobs_of_a_sweep_are_runs_of_one_group(offline, tmp_path):
-    sweep = tmp_path / "sweeps" / "reducers"
-    runs = [
-        wandb_logger(str(folder), str(sweep), "shapes", "offline", project="p").experiment
-        for folder in (sweep / "seed=0", sweep / "seed=1", tmp_path / "shapes" / "now")
-    ]
-    assert [run.group for run in runs] == ["reducers", "reducers", ""]
-    assert [run.name for run in runs] == ["shapes seed=0", "shapes seed=1", "shapes"]
-    assert len({run.id for run in runs}) == 3
-
-
-def test_a_server_that_cannot_be_reached_leaves_the_run_offline(offline, tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "2")
-    with pytest.warns(UserWarning, match="the run is logged offline, `wandb sync` brings it online later"):
-        run = wandb_logger(str(tmp_path / "run"), str(tmp_path / "sweep"), "run", "online", project="p").experiment
-    run.finish()
-    assert list(tmp_path.glob("run/wandb/offline-run-*"))
-
-
-def test_what_cannot_be_logged_is_told_and_the_run_goes_on():
-    @never_fatal
-    def _log_something() -> None:
-        raise RuntimeError("the network is gone")
-
-    with pytest.warns(UserWarning, match="could not log something, the run goes on: RuntimeError: the network is gone"):
-        _log_something()
-
-
-@pytest.mark.parametrize(
-    ("reducer", "value"),
-    [
-        ({"num_segments": 4}, 4),
-        ({"num_segments": [6, 4]}, "6, 4"),
-        ({"image_merge": 1}, None),
-        ({"reducers": [{"image_merge": 1}, {"num_segments": 3}]}, 3),
-    ],
-)
-def test_knobs_are_found_in_every_reducers_config(reducer, value):
-    assert find_knob(reducer, "num_segments") == value

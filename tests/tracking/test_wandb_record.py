@@ -6,25 +6,33 @@ import pytest
 import torch
 
 from retrieval.data.corpora.base import Record
-from retrieval.data.dataset import Choose, ClipReader, EvaluationVideos
-from retrieval.data.decoding import VideoError
+from retrieval.data.dataset import ClipReader, EvaluationVideos
+from retrieval.data.decoder import VideoError, VideoFile
 from retrieval.data.sampling import even_frames
 from retrieval.tracking.thumbnails import GAP, Thumbnails
 from retrieval.tracking.wandb_record import WandbRecord
 
 
-def read(path: Path, choose: Choose) -> torch.Tensor:
-    """Three frames of black, white, black; of `broken` none."""
+class Blinking(VideoFile):
+    """Three frames of black, white, black."""
+
+    total, fps, times = 3, 1.0, (0.0, 1.0, 2.0)
+
+    def read(self, indices) -> torch.Tensor:
+        return torch.stack([torch.full((3, 40, 40), 255 * (index == 1), dtype=torch.uint8) for index in indices])
+
+
+def open_video(path: Path) -> VideoFile:
     if path.stem == "broken":
         raise VideoError("broken.mp4: damaged")
-    return torch.stack([torch.full((3, 40, 40), value, dtype=torch.uint8) for value in (0, 255, 0)])
+    return Blinking()
 
 
 @pytest.fixture
 def thumbnails() -> Thumbnails:
     records = [Record(name, Path(f"{name}.mp4"), (name,)) for name in ("whole", "broken")]
     return Thumbnails(
-        EvaluationVideos(records, ClipReader(3, even_frames, lambda clip: clip, read), on_error="skip"), 20
+        EvaluationVideos(records, ClipReader(3, even_frames, lambda clip: clip, open_video), on_error="skip"), 20
     )
 
 
@@ -35,10 +43,10 @@ def test_the_middle_frame_stands_first_and_after_a_gap(thumbnails):
 
 
 def test_a_broken_video_is_told_once_and_leaves_its_place_white(thumbnails):
-    with pytest.warns(UserWarning, match=r"no thumbnail of broken: broken\.mp4: damaged") as told:
+    with pytest.warns(UserWarning, match=r"no picture of broken: broken\.mp4: damaged") as told:
         strip = thumbnails.strip([1, 0])
     assert strip.getpixel((10, 10)) == (255, 255, 255)
-    assert thumbnails.shown(1) is None
+    assert thumbnails.image(1) is None
     assert len(told) == 1
 
 

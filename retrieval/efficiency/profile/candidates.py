@@ -1,9 +1,7 @@
 """The reducers that a profile compares, each composed from its file in `conf/reducer`."""
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
-from itertools import chain
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from hydra import compose
@@ -11,20 +9,68 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from retrieval.efficiency.profile.settings import Settings
 from retrieval.errors import UserError
-from retrieval.model import CLIP
-from retrieval.model.loading import WEIGHT_FILES
+from retrieval.model import CLIP, load_model
+from retrieval.model.weights import is_weights_file
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a model is built from, as plain values that another process can be sent.
+
+    Attributes:
+        source: for `load_model`.
+        reducer: its config, `_target_` and knobs; so `head`, `tuning` and `optimizer`.
+        frames: frames per video.
+        words: token ids per caption.
+        device: `cpu` or `cuda`.
+    """
+
+    source: str
+    reducer: dict[str, Any]
+    head: dict[str, Any] | None
+    tuning: dict[str, Any] | None
+    optimizer: dict[str, Any] | None
+    frames: int
+    words: int
+    device: str
+
+    def base(self) -> CLIP:
+        """The model without the reducer, on which those that are compared stand."""
+        return load_model(self.source, head=instantiate(self.head, _convert_="all"))
+
+    def on(self, model: CLIP) -> CLIP:
+        """A model with the reducer on the weights of another.
+
+        Raises:
+            UserError: settings that do not fit the tower.
+        """
+        return model.with_reducer(instantiate(self.reducer, _convert_="all"))
+
+
+def builds(config: DictConfig, settings: Settings) -> dict[str, Build]:
+    """What each reducer's model is built from, by its label: `tempme`, `tempme image_merge=10`.
+
+    Raises:
+        UserError: an unknown name, no name, a knob that the reducer does not have, or the same reducer twice.
+    """
+    source = base_source(config.backbone.source, config.ckpt_path, settings.pretrained)
+    head, tuning, optimizer = (_plain(config.get(part)) for part in ("head", "tuning", "optimizer"))
+    sizes = (config.data.frames, config.words, settings.place)
+    reducers = reducer_configs(settings.reducers, config)
+    return {label: Build(source, reducer, head, tuning, optimizer, *sizes) for label, reducer in reducers.items()}
 
 
 def reducer_configs(entries: Sequence[str | Mapping[str, Any]], config: DictConfig) -> dict[str, dict[str, Any]]:
-    """The resolved config of each reducer, by its label: `tempme`, `tempme image_merge=10`.
+    """The resolved config of each reducer, by its label.
 
     Args:
         entries: names of files in `conf/reducer`, alone or with knobs, as `{name: tempme, image_merge: 10}`.
         config: the job's, which the reducers' files refer to.
 
     Raises:
-        UserError: an unknown name, no name, a knob that the reducer does not have, or the same reducer twice.
+        UserError: as `builds`.
     """
     configs: dict[str, dict[str, Any]] = {}
     for entry in entries:
@@ -42,23 +88,7 @@ def base_source(backbone: str, ckpt_path: str | None, pretrained: bool) -> str:
     `pretrained`.
     """
     source = ckpt_path or backbone
-    is_file = source.endswith(WEIGHT_FILES) or Path(source).is_file()
-    return source if pretrained or is_file else source.partition("/")[0]
-
-
-def with_reducer(model: CLIP, reducer: Mapping[str, Any]) -> CLIP:
-    """A model with another reducer on the very same weights, not a copy of them.
-
-    Raises:
-        UserError: settings that do not fit the tower.
-    """
-    weights = {id(weight): weight for weight in chain(model.parameters(), model.buffers())}
-    other = deepcopy(model, weights)
-    visual = other.visual
-    visual.reducer = instantiate(reducer, _convert_="all")
-    visual.reducer.build(visual.shape, visual.positional_embedding[1:])
-    visual.reducer.to(visual.positional_embedding)
-    return other
+    return source if pretrained or is_weights_file(source) else source.partition("/")[0]
 
 
 def _reducer_config(name: str | None, knobs: Mapping[str, Any], config: DictConfig) -> dict[str, Any]:
@@ -74,3 +104,7 @@ def _reducer_config(name: str | None, knobs: Mapping[str, Any], config: DictConf
     with open_dict(whole):
         whole.reducer = OmegaConf.merge(reducer, dict(knobs))
     return OmegaConf.to_container(whole.reducer, resolve=True)  # type: ignore[return-value]
+
+
+def _plain(config: DictConfig | None) -> Any:
+    return None if config is None else OmegaConf.to_container(config, resolve=True)

@@ -7,21 +7,26 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-LINES = ("-", "--", ":", "-.")
-"""Reducers with the same counts stay visible where one's line shows through another's."""
+MARKERS = "osv^D<>Pp*"
 
 
 def draw_tokens_per_block(reducers: Sequence[Mapping[str, Any]]) -> Figure:
-    """The tokens of a video that each block's MLP works on: a line for each reducer.
+    """The tokens of a video that each block's MLP works on: a line for all reducers that leave the same everywhere.
+
+    Where lines run together for a while, the thinner ones lie on the thicker.
 
     Args:
         reducers: rows with `reducer`, and for each block `clips_at_mlp` and `tokens_at_mlp`.
     """
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
     axes = figure.subplots()
-    for place, row in enumerate(reducers):
-        tokens = [clips * each for clips, each in zip(row["clips_at_mlp"], row["tokens_at_mlp"], strict=True)]
-        axes.plot(tokens, LINES[place % len(LINES)], marker=".", label=row["reducer"], alpha=0.8)
+    names: dict[tuple[int, ...], list[str]] = {}
+    for row in reducers:
+        counts = tuple(clips * each for clips, each in zip(row["clips_at_mlp"], row["tokens_at_mlp"], strict=True))
+        names.setdefault(counts, []).append(row["reducer"])
+    for place, (tokens, alike) in enumerate(names.items()):
+        width = 1.2 + 4 * (1 - place / len(names))
+        axes.plot(tokens, label=", ".join(alike), linewidth=width, marker=MARKERS[place % len(MARKERS)], markersize=5)
     axes.set(xlabel="block", ylabel="tokens of a video", ylim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
@@ -30,11 +35,11 @@ def draw_tokens_per_block(reducers: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def draw_speed_up(measurements: Sequence[Mapping[str, Any]]) -> Figure:
-    """Measured speed-up over no reduction, beside the ratio of GMACs: a panel for each setting.
+    """Measured speed-up over no reduction, with its quartiles, beside the ratio of GMACs: a panel for each setting.
 
     Args:
-        measurements: rows with `reducer`, `batch_size`, `precision`, `compiled`, `speed_up` and `gmac_ratio`; those of
-            a setting are neighbours.
+        measurements: rows with `reducer`, `batch_size`, `precision`, `compiled`, `gmac_ratio`, `speed_up` and its
+            quartiles; those of a setting are neighbours.
     """
     panels = [list(rows) for _, rows in groupby(measurements, key=setting_of)]
     height = 0.8 + 0.42 * max(map(len, panels))
@@ -45,8 +50,16 @@ def draw_speed_up(measurements: Sequence[Mapping[str, Any]]) -> Figure:
         axes.set_visible(False)
     for axes, rows in zip(grid.flat, panels, strict=False):
         places = range(len(rows))
-        for shift, column, label in ((-0.2, "gmac_ratio", "GMAC ratio"), (0.2, "speed_up", "measured speed-up")):
-            bars = axes.barh([place + shift for place in places], [row[column] for row in rows], 0.38, label=label)
+        spread = [
+            [row["speed_up"] - row["speed_up_lower_quartile"] for row in rows],
+            [row["speed_up_upper_quartile"] - row["speed_up"] for row in rows],
+        ]
+        for shift, column, label, error in (
+            (-0.2, "gmac_ratio", "GMAC ratio", None),
+            (0.2, "speed_up", "measured speed-up, quartiles", spread),
+        ):
+            values = [row[column] for row in rows]
+            bars = axes.barh([place + shift for place in places], values, 0.38, xerr=error, label=label)
             axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
         axes.set_yticks(places, [row["reducer"] for row in rows])
         axes.set(title=setting_of(rows[0]), xlabel="times faster than none")

@@ -8,6 +8,7 @@ from torch import nn
 
 from retrieval.efficiency import counted_macs
 from retrieval.efficiency.cost import cost, trained_parameters
+from retrieval.efficiency.profile.speed import random_videos
 from retrieval.model import CLIP
 from retrieval.reducers import plan
 
@@ -44,9 +45,8 @@ def trained_cost(model: CLIP, tuning: Callable[[nn.Module], None], frames: int, 
 @torch.inference_mode()
 def counted(model: CLIP, frames: int, words: int) -> dict[str, float]:
     """GMACs that PyTorch's counter sees while one video and one caption are encoded."""
-    device = model.logit_scale.device
-    video = torch.randn(1, frames, 3, model.image_size, model.image_size, device=device)
-    caption = torch.ones(1, words, dtype=torch.long, device=device)
+    video = random_videos(model, 1, frames)
+    caption = torch.ones(1, words, dtype=torch.long, device=video.device)
     return {
         "counted_video_gmacs": round(counted_macs(lambda: model.encode_video(video)) / 1e9, 4),
         "counted_text_gmacs": round(counted_macs(lambda: model.encode_text(caption)) / 1e9, 4),

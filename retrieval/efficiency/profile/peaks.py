@@ -1,41 +1,17 @@
 """Peak memory of encoding a batch of videos and of one training step, with all that the model holds."""
 
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 from hydra.utils import instantiate
-from open_clip.loss import ClipLoss
+from torch import nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from retrieval.efficiency import in_clean_memory, peak_memory
-from retrieval.efficiency.profile.candidates import with_reducer
+from retrieval.efficiency.profile.candidates import Build
 from retrieval.efficiency.profile.settings import PRECISIONS, Case
 from retrieval.efficiency.profile.speed import random_videos
-from retrieval.model import CLIP, load_model
+from retrieval.model import CLIP
 from retrieval.model.tuning import merge_lora
-
-
-@dataclass(frozen=True)
-class Build:
-    """What a model is built from, as plain values that another process can be sent.
-
-    Attributes:
-        source: for `load_model`.
-        reducer: its config, `_target_` and knobs; so `tuning` and `optimizer`.
-        frames: frames per video.
-        words: token ids per caption.
-        device: `cpu` or `cuda`.
-    """
-
-    source: str
-    reducer: dict[str, Any]
-    tuning: dict[str, Any] | None
-    optimizer: dict[str, Any] | None
-    frames: int
-    words: int
-    device: str
 
 
 def peak_of(stage: str, build: Build, case: Case) -> int:
@@ -46,12 +22,12 @@ def peak_of(stage: str, build: Build, case: Case) -> int:
 
 
 def _inference(build: Build, case: Case) -> int:
-    model = load_model(build.source)
+    model = build.base()
     merge_lora(model)
-    model = with_reducer(model, build.reducer).to(build.device, PRECISIONS[case.precision])
+    model = build.on(model).to(build.device, PRECISIONS[case.precision])
     if case.compiled:
         model.visual.compile(dynamic=False)
-    videos = random_videos(model, case.batch_size, build.frames).to(PRECISIONS[case.precision])
+    videos = random_videos(model, case.batch_size, build.frames)
     with torch.inference_mode():
         model.encode_video(videos[: _warm_up(case)])
         before = peak_memory(build.device, reset=True)
@@ -60,10 +36,11 @@ def _inference(build: Build, case: Case) -> int:
 
 
 def _training(build: Build, case: Case) -> int:
-    model = with_reducer(load_model(build.source), build.reducer).train()
+    model = build.on(build.base()).train()
     instantiate(build.tuning)(model)
     model.to(build.device)
-    optimizer, _ = instantiate(build.optimizer, _convert_="all")(model, 1)
+    loss = nn.Identity()  # the contrastive loss of one process has no parameters
+    optimizer, _ = instantiate(build.optimizer, _convert_="all")(model, loss, 1)
     if case.compiled:
         model.visual.compile(dynamic=False)
         model.text.compile(dynamic=False)
@@ -79,9 +56,9 @@ def _training(build: Build, case: Case) -> int:
 
 def _step(model: CLIP, optimizer: Optimizer, videos: torch.Tensor, captions: torch.Tensor, precision: str) -> None:
     with torch.autocast(videos.device.type, PRECISIONS[precision], enabled=precision != "fp32"):
-        video = F.normalize(model.encode_video(videos), dim=-1)
-        text = F.normalize(model.encode_text(captions), dim=-1)
-        loss = ClipLoss()(video, text, model.logit_scale.exp())
+        logits = model.similarity(model.encode_text(captions), model.encode_video(videos))
+        right = torch.arange(len(videos), device=videos.device)
+        loss = (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2
     loss.backward()
     optimizer.step()
 

@@ -56,8 +56,13 @@ class Settings:
         _check_choices("device", [self.device], ("auto", "cpu", "cuda"))
         if min(self.batch_sizes) < 1:
             raise UserError(f"profile.batch_sizes={list(self.batch_sizes)}: a batch has at least 1 video")
-        if self.rounds < 1 or self.warmup < 0:
-            raise UserError(f"profile.rounds={self.rounds}, profile.warmup={self.warmup}: at least 1 and 0 rounds")
+        if self.rounds < 2:
+            raise UserError(
+                f"profile.rounds={self.rounds}: one round cannot tell a faster reducer from a busy machine; take 2 or "
+                "more, 10 for numbers to report"
+            )
+        if self.warmup < 0:
+            raise UserError(f"profile.warmup={self.warmup}: 0 rounds or more")
         if self.device == "cuda" and not torch.cuda.is_available():
             raise UserError("profile.device=cuda: PyTorch finds no CUDA device here: set profile.device=cpu")
 

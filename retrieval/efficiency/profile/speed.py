@@ -3,14 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
-from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import UInt8
 from torch import Tensor
 
 from retrieval.efficiency import interleaved
-from retrieval.efficiency.profile.candidates import with_reducer
+from retrieval.efficiency.profile.candidates import Build
 from retrieval.efficiency.profile.settings import PRECISIONS, Case
 from retrieval.model import CLIP
 
@@ -18,18 +17,18 @@ Variant = tuple[str, str, bool]
 """A reducer's label, a precision, and whether it is compiled."""
 
 
-def variants(model: CLIP, reducers: Mapping[str, Mapping[str, Any]], cases: Sequence[Case]) -> dict[Variant, CLIP]:
+def variants(model: CLIP, candidates: Mapping[str, Build], cases: Sequence[Case]) -> dict[Variant, CLIP]:
     """The models to time; those of one precision share CLIP's weights, which are cast as one does to serve.
 
     Args:
         model: in fp32, on the device to measure, adapters merged.
-        reducers: their configs by label.
+        candidates: what puts the reducers on it, by label.
         cases: all that will be timed.
     """
     precisions = dict.fromkeys(case.precision for case in cases)
     bases = {name: model if name == "fp32" else deepcopy(model).to(PRECISIONS[name]) for name in precisions}
     wanted = dict.fromkeys(case.variant for case in cases)
-    models = {variant: with_reducer(bases[variant[1]], reducers[variant[0]]) for variant in wanted}
+    models = {variant: candidates[variant[0]].on(bases[variant[1]]) for variant in wanted}
     compiled = [models[variant] for variant in wanted if variant[2]]
     if compiled:
         _allow_graphs(len(compiled) * len({case.batch_size for case in cases}))
@@ -48,24 +47,24 @@ def latencies(
     warmup: int,
     finished: Callable[[Case], object],
 ) -> dict[Case, list[float]]:
-    """Seconds that each case takes to encode a batch of videos, in each round; see `interleaved`."""
-    calls = {}
-    for case in cases:
-        model = models[case.variant]
-        batch = random_videos(model, case.batch_size, frames)
-        calls[case] = partial(model.encode_video, batch.to(PRECISIONS[case.precision]))
-    on_cuda = next(iter(models.values())).logit_scale.is_cuda
-    synchronize = torch.cuda.synchronize if on_cuda else None
+    """Seconds that each case of one batch size takes to encode a batch, in each round; see `interleaved`."""
+    batch = random_videos(next(iter(models.values())), cases[0].batch_size, frames)
+    calls = {case: partial(models[case.variant].encode_video, batch) for case in cases}
+    synchronize = torch.cuda.synchronize if batch.is_cuda else None
     return interleaved(calls, rounds=rounds, warmup=warmup, synchronize=synchronize, finished=finished)
 
 
-def random_videos(model: CLIP, videos: int, frames: int) -> Float[Tensor, "{videos} {frames} 3 height width"]:
-    """The same random frames every time, on the model's device."""
+def random_videos(model: CLIP, videos: int, frames: int) -> UInt8[Tensor, "{videos} {frames} 3 height width"]:
+    """The same random bytes every time, on the model's device."""
     shape = (videos, frames, 3, model.image_size, model.image_size)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(model.logit_scale.device)
+    numbers = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return numbers.to(model.logit_scale.device)
 
 
 def _allow_graphs(count: int) -> None:
-    """Let torch.compile keep a graph of the tower for each model and batch size, where it would give up after 8."""
+    """Let torch.compile keep a graph of the tower for each model and batch size, where it would give up after 8.
+
+    `torch.compiler.config` has this limit in the newest PyTorch alone.
+    """
     config = torch._dynamo.config
     config.recompile_limit = max(count, config.recompile_limit)

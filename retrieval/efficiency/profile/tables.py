@@ -1,18 +1,16 @@
 """A profile as tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from retrieval.efficiency.profile.figures import setting_of
-from retrieval.efficiency.profile.report import Profile
+from retrieval.efficiency.profile.findings import Profile
+from retrieval.jobs.announcing import tell
 
 Row = dict[str, Any]
-WIDTH = 120
-"""Columns of the widest table, also where the output is no terminal."""
 PAPER = (
     "reducer",
     "tokens at the end",
@@ -29,6 +27,7 @@ MEASURED = (
     "quartiles",
     "videos/s",
     "speed-up",
+    "quartiles",
     "GMAC ratio",
     "quotient",
     "MiB",
@@ -40,11 +39,9 @@ MEASURED = (
 
 def print_profile(profile: Profile) -> None:
     """Print all tables, and where the files are."""
-    console = Console(width=WIDTH)
     reducers, measurements = profile.reducers(), profile.measurements()
-    for table in (tokens_table(reducers), paper_table(reducers), *measured_tables(measurements)):
-        console.print(table)
-    console.print("profile:", *map(str, profile.write()), sep="\n", soft_wrap=True)
+    tell(tokens_table(reducers), paper_table(reducers), *measured_tables(measurements))
+    tell("profile:", *map(str, profile.write()))
 
 
 def paper_table(rows: Sequence[Row]) -> Table:
@@ -79,13 +76,15 @@ def measured_tables(rows: Sequence[Row]) -> Iterator[Table]:
     for setting, together in groupby(rows, key=setting_of):
         table = _table(f"measured: {setting}", *MEASURED)
         for row in together:
-            quartiles = (_milliseconds(row[f"seconds_{which}_quartile"]) for which in ("lower", "upper"))
             table.add_row(
                 row["reducer"],
                 _milliseconds(row["seconds"]),
-                "-".join(quartiles),
+                _quartiles(row, "seconds", _milliseconds),
                 f"{row['videos_per_second']:.3g}",
-                *(_number(row[column], "{:.2f}") for column in ("speed_up", "gmac_ratio", "speed_up_over_gmac_ratio")),
+                _number(row["speed_up"], "{:.2f}"),
+                _quartiles(row, "speed_up", "{:.2f}".format),
+                _number(row["gmac_ratio"], "{:.2f}"),
+                _number(row["speed_up_over_gmac_ratio"], "{:.2f}"),
                 _number(row["inference_mib"], "{:.0f}"),
                 _number(row["inference_memory_ratio"], "{:.0%}"),
                 _number(row["training_mib"], "{:.0f}"),
@@ -97,12 +96,17 @@ def measured_tables(rows: Sequence[Row]) -> Iterator[Table]:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title)
     for column in columns:
-        table.add_column(column, justify="left" if column == "reducer" else "right", no_wrap=column == "reducer")
+        table.add_column(column, justify="left" if column == "reducer" else "right", overflow="fold")
     return table
 
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else form.format(value)
+
+
+def _quartiles(row: Row, name: str, form: Callable[[float], str]) -> str:
+    low, high = (row[f"{name}_{which}_quartile"] for which in ("lower", "upper"))
+    return "-" if low is None else f"{form(low)}-{form(high)}"
 
 
 def _share(ratio: float | None) -> str:

@@ -5,7 +5,7 @@ map writes its values, so that nothing hangs on colour alone.
 """
 
 from collections.abc import Sequence
-from itertools import cycle
+from itertools import combinations, cycle
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from retrieval.sweeps.report.sweep import knob_text
+from retrieval.sweeps.report.rows import FRONTS, knob_text
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
@@ -25,6 +25,25 @@ POINTS: dict[str, Any] = {
     "markeredgewidth": 0.5,
     "elinewidth": 0.7,
 }
+
+
+def draw(rows: pd.DataFrame, knobs: list[str]) -> tuple[dict[str, Figure], list[str]]:
+    """The pictures that a table gives, by their titles, and a sentence for each kind that it has no data for."""
+    figures, left_out = {}, []
+    for front, cost in FRONTS.items():
+        if rows.get(cost, pd.Series(dtype=float)).notna().any():
+            figures[f"R-Sum against {cost}"] = trade_off(rows, cost, front)
+        else:
+            left_out.append(f"No picture against {cost}: not measured.")
+    numeric = [knob for knob in knobs if _numbers(rows, knob) > 1]
+    for knob in numeric:
+        figures[f"R-Sum over {knob}"] = curves(rows, knob, [other for other in knobs if other != knob])
+    pairs = [pair for pair in combinations(numeric, 2) if _vary_together(rows, *pair)]
+    for down, across in pairs:
+        figures[f"R-Sum over {down} and {across}"] = heat_map(rows, down, across)
+    left_out += [] if numeric else ["No curves: no knob of a number has several values."]
+    left_out += [] if pairs else ["No heat map: no reducer has several values of two knobs."]
+    return figures, left_out
 
 
 def trade_off(rows: pd.DataFrame, cost: str, front: str) -> Figure:
@@ -40,21 +59,11 @@ def trade_off(rows: pd.DataFrame, cost: str, front: str) -> Figure:
     best = rows[rows[front]].sort_values(cost)
     axis.plot(best[cost], best["R-Sum"], color="0.4", linewidth=1.2, drawstyle="steps-post", label="Pareto front")
     for reducer, group in rows.groupby("reducer", sort=False):
-        colour, marker = _styles(rows)[reducer]
-        axis.errorbar(
-            group[cost], group["R-Sum"], yerr=_deviations(group), fmt=marker, color=colour, label=reducer,
-            **POINTS,
-        )  # fmt: skip
+        _points(axis, group, cost, _styles(rows)[reducer], reducer, linestyle="none")
     axis.scatter(best[cost], best["R-Sum"], s=150, facecolors="none", edgecolors="black", linewidths=1.1)
     for number, (_, row) in enumerate(best.iterrows(), 1):
-        place: dict[str, Any] = {
-            "xytext": (-7, 8),
-            "textcoords": "offset points",
-            "ha": "right",
-            "fontsize": 8,
-            "fontweight": "bold",
-        }
-        axis.annotate(str(number), (row[cost], row["R-Sum"]), **place)
+        place: dict[str, Any] = {"xytext": (-7, 8), "textcoords": "offset points", "ha": "right"}
+        axis.annotate(str(number), (row[cost], row["R-Sum"]), fontsize=8, fontweight="bold", **place)
         axis.plot([], [], " ", label=f"{number}  {row['label']}")
     _legend(axis)
     return figure
@@ -67,13 +76,10 @@ def curves(rows: pd.DataFrame, knob: str, others: Sequence[str]) -> Figure:
     rows = rows.dropna(subset=[knob])
     lines = {reducer: cycle(LINES) for reducer in rows["reducer"]}
     for (reducer, *values), group in rows.groupby(["reducer", *others], sort=False, dropna=False):
-        group = group.sort_values(knob)
-        colour, marker = styles[reducer]
-        told = [f"{name}={knob_text(value)}" for name, value in zip(others, values, strict=True) if not pd.isna(value)]
-        axis.errorbar(
-            group[knob].astype(float), group["R-Sum"], yerr=_deviations(group), color=colour, marker=marker,
-            linestyle=next(lines[reducer]), label=", ".join([reducer, *told]), linewidth=1.3, **POINTS,
-        )  # fmt: skip
+        group = group.sort_values(knob).astype({knob: float})
+        known = [f"{name}={knob_text(value)}" for name, value in zip(others, values, strict=True) if not pd.isna(value)]
+        label = ", ".join([reducer, *known])
+        _points(axis, group, knob, styles[reducer], label, linestyle=next(lines[reducer]), linewidth=1.3)
     axis.set_xticks(sorted(rows[knob].astype(float).unique()))
     _legend(axis)
     return figure
@@ -108,6 +114,14 @@ def _axes(x: str) -> tuple[Figure, Axes]:
     return figure, axis
 
 
+def _points(axis: Axes, group: pd.DataFrame, x: str, style: tuple[str, str], label: str, **line: Any) -> None:
+    """R-Sum over a column, with deviations as error bars where there are several seeds."""
+    deviations = group["R-Sum sd"].to_numpy(dtype=float)
+    bars = None if np.isnan(deviations).all() else np.nan_to_num(deviations)
+    colour, marker = style
+    axis.errorbar(group[x], group["R-Sum"], yerr=bars, color=colour, marker=marker, label=label, **POINTS, **line)
+
+
 def _legend(axis: Axes) -> None:
     axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=8, frameon=False)
 
@@ -117,14 +131,19 @@ def _styles(rows: pd.DataFrame) -> dict[str, tuple[str, str]]:
     return dict(zip(dict.fromkeys(rows["reducer"]), zip(cycle(COLOURS), cycle(MARKERS), strict=False), strict=False))
 
 
-def _deviations(group: pd.DataFrame) -> np.ndarray | None:
-    """Standard deviations for error bars; None where each point is one seed."""
-    deviations = group["R-Sum sd"].to_numpy(dtype=float)
-    return None if np.isnan(deviations).all() else np.nan_to_num(deviations)
-
-
 def _write_values(axis: Axes, values: np.ndarray, middle: float) -> None:
     for (y, x), value in np.ndenumerate(values):
         if not np.isnan(value):
             colour = "black" if value > middle else "white"
             axis.text(x, y, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=9)
+
+
+def _numbers(rows: pd.DataFrame, knob: str) -> int:
+    """How many numbers a knob takes; none where its values are not numbers."""
+    values = pd.to_numeric(rows[knob].dropna(), errors="coerce")
+    return 0 if values.isna().any() else values.nunique()
+
+
+def _vary_together(rows: pd.DataFrame, one: str, other: str) -> bool:
+    both = rows.dropna(subset=[one, other])
+    return any(group[one].nunique() > 1 and group[other].nunique() > 1 for _, group in both.groupby("reducer"))

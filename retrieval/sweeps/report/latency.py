@@ -1,4 +1,4 @@
-"""Latency of a sweep's video towers, measured side by side: all take turns in one run."""
+"""Latency of a sweep's models, measured side by side: all take turns in one run."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -8,13 +8,13 @@ from statistics import median
 from typing import Any
 
 import torch
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.progress import Progress
 from torch import Tensor
 
 from retrieval.efficiency.latency import interleaved
-from retrieval.model.video import VideoTower
-from retrieval.reducers import Reducer
+from retrieval.model import CLIP
 from retrieval.sweeps.outline import outline
 
 VIDEOS, ROUNDS, WARMUP = 4, 15, 2
@@ -41,16 +41,15 @@ def latencies(folder: Path, configs: Mapping[str, DictConfig]) -> dict[str, Any]
 def measure(configs: Mapping[str, DictConfig]) -> dict[str, Any]:
     """Measure models of the configs' sizes with random weights; the median over rounds, and where it was measured."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    synchronize = torch.cuda.synchronize if device == "cuda" else None
-    towers: dict[str, VideoTower] = {}
-    calls = {name: _call(config, towers, device) for name, config in configs.items()}
+    models: dict[str, CLIP] = {}
+    calls = {name: _call(config, models, device) for name, config in configs.items()}
     with Progress() as progress, torch.inference_mode():
         task = progress.add_task("Measuring latency", total=(ROUNDS + WARMUP) * len(calls))
         seconds = interleaved(
             calls,
             rounds=ROUNDS,
             warmup=WARMUP,
-            synchronize=synchronize,
+            synchronize=torch.cuda.synchronize if device == "cuda" else None,
             finished=lambda _: progress.advance(task),
         )
     return {
@@ -62,16 +61,12 @@ def measure(configs: Mapping[str, DictConfig]) -> dict[str, Any]:
     }
 
 
-def _call(config: DictConfig, towers: dict[str, VideoTower], device: str) -> Callable[[], Tensor]:
-    """One call of a config's video tower; towers of the same backbone share their weights."""
-    tower = outline(config, device).to(device).visual
-    reducer = tower.reducer
-    tower = towers.setdefault(config.backbone.source, tower)
-    side = tower.patch_size * round(tower.shape.patches**0.5)
-    frames = torch.rand(VIDEOS, config.data.frames, 3, side, side, device=device)
-    return partial(_encode, tower, reducer, frames)
-
-
-def _encode(tower: VideoTower, reducer: Reducer, frames: Tensor) -> Tensor:
-    tower.reducer = reducer
-    return tower(frames)
+def _call(config: DictConfig, models: dict[str, CLIP], device: str) -> Callable[[], Tensor]:
+    """One call of a config's video tower; models of the same backbone share their weights."""
+    source = config.backbone.source
+    if source not in models:
+        models[source] = outline(config, device).to(device)
+    model = models[source].with_reducer(instantiate(config.reducer, _convert_="all"))
+    shape = (VIDEOS, config.data.frames, 3, model.image_size, model.image_size)
+    frames = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
+    return partial(model.encode_video, frames)

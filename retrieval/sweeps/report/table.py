@@ -1,54 +1,69 @@
-"""The report's table for people: means with deviations, in Markdown and as rows for the page."""
+"""The report's table for people: means with deviations, in Markdown and on the screen."""
 
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from retrieval.sweeps.report.sweep import METRICS, JobResult, knob_text
+from retrieval.sweeps.report.jobs import JobResult, read_jobs
+from retrieval.sweeps.report.rows import FRONTS, METRICS, knob_text, summarize
 
-FRONTS = {"front by GMACs": "GMACs", "front by latency": "latency (ms)"}
-"""Columns that tell the members of a Pareto front, and what costs there."""
 NOTHING = "-"
 DIGITS = {"GMACs": ".4f", "tokens": ",.0f", "parameters": ",.0f", "latency (ms)": ".2f"}
 
 
-def shown(rows: pd.DataFrame, knobs: list[str]) -> pd.DataFrame:
+def overview(folders: Sequence[Path]) -> str:
+    """What the jobs of a sweep have reached, as a table of plain text as wide as it needs.
+
+    Raises:
+        UserError: a damaged file.
+    """
+    rows, knobs = summarize(read_jobs(folders))
+    table = as_text(rows, knobs, metrics=("t2v R@1", "v2t R@1", "R-Sum"), numbers=("GMACs",))
+    return table.to_string(index=False)
+
+
+def as_text(
+    rows: pd.DataFrame, knobs: list[str], metrics: Iterable[str] = METRICS, numbers: Iterable[str] = DIGITS
+) -> pd.DataFrame:
     """The table as text: `44.2 ± 1.3` with several seeds, a dash where there is nothing, a star for the fronts."""
     columns: dict[str, Any] = {"reducer": rows["reducer"]}
-    columns |= {knob: rows[knob].map(_plain) for knob in knobs}
+    columns |= {knob: [NOTHING if pd.isna(value) else knob_text(value) for value in rows[knob]] for knob in knobs}
     columns |= {"seeds": rows["seeds"].map(str), "state": rows["state"]}
-    columns |= {name: _spread(rows[name], rows[f"{name} sd"]) for name in METRICS}
-    columns |= {name: [_number(value, form) for value in rows[name]] for name, form in DIGITS.items() if name in rows}
-    columns |= {"Pareto": [_fronts(row) for _, row in rows.iterrows()]}
+    columns |= {name: _spread(rows[name], rows[f"{name} sd"]) for name in metrics}
+    columns |= {name: [_number(value, DIGITS[name]) for value in rows[name]] for name in numbers if name in rows}
+    if any(front in rows for front in FRONTS):
+        columns |= {"Pareto": [_fronts(row) for _, row in rows.iterrows()]}
     return pd.DataFrame(columns)
 
 
 def markdown(table: pd.DataFrame) -> str:
     """A table of text in Markdown."""
     lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines) + "\n"
+    return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines)
 
 
 def facts(jobs: list[JobResult], latency: dict[str, Any] | None) -> list[str]:
     """What the numbers are of: the split, the checkpoints and what they were chosen on, and how latency was taken."""
     finished = [job.results for job in jobs if job.results is not None]
-    splits = _each(f"{one['split']} split, {one['videos']} videos and {one['captions']} captions" for one in finished)
-    checkpoints = _each(one["checkpoint"].partition(" (")[0] for one in finished)
-    told = [
+    splits = _each(f"{one.split} split, {one.videos} videos and {one.captions} captions" for one in finished)
+    checkpoints = _each(one.checkpoint.partition(" (")[0] for one in finished)
+    sentences = [
         f"{len(finished)} of {len(jobs)} jobs have finished.",
-        f"Metrics: {splits}; checkpoint: {checkpoints}, chosen on {_each(one['selected_on'] for one in finished)}; "
-        f"{_each(one['frames'] for one in finished)} frames, {_each(one['words'] for one in finished)} words.",
+        f"Metrics: {splits}; checkpoint: {checkpoints}, chosen on {_each(one.selected_on for one in finished)}; "
+        f"{_each(one.frames for one in finished)} frames, {_each(one.words for one in finished)} words.",
         "Recalls are in percent, means ± standard deviations over seeds; R-Sum adds R@1, R@5 and R@10 of both "
         "directions. GMACs and tokens are of one video, in closed form. A star marks the Pareto front: nothing else "
         "has a higher R-Sum at the same cost or less.",
     ]
     if latency is not None:
-        told.append(
+        sentences.append(
             f"Latency: the video tower with random weights on {latency['device']} with {latency['threads']} threads, "
             f"milliseconds a video in batches of {latency['videos']}, median of {latency['rounds']} rounds in which "
             "all models take turns."
         )
-    return told
+    return sentences
 
 
 def _each(values: Any) -> str:
@@ -58,10 +73,6 @@ def _each(values: Any) -> str:
 def _fronts(row: pd.Series) -> str:
     costs = [cost.partition(" ")[0] for front, cost in FRONTS.items() if row.get(front)]
     return f"★ {', '.join(costs)}" if costs else ""
-
-
-def _plain(value: Any) -> str:
-    return NOTHING if pd.isna(value) else knob_text(value)
 
 
 def _number(value: int | float, form: str) -> str:

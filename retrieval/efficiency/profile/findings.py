@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -21,7 +22,7 @@ class Profile:
 
     `profile.json` has the facts, which hold for all, and two lists of flat rows: `reducers`, what each costs on paper,
     and `measurements`, one for each reducer, batch size, precision and compilation. What is relative is so to `none` in
-    the same setting, and missing where `none` was not profiled.
+    the same setting and round, and missing where `none` was not profiled.
 
     Args:
         folder: where files are written.
@@ -41,7 +42,7 @@ class Profile:
         for tower in ("video_gmacs", "text_gmacs"):
             if row.get(f"counted_{tower}", row.get(tower)) != row.get(tower):
                 counts = f"{row[tower]} {tower} in closed form, {row[f'counted_{tower}']} counted"
-                _log.warning("reducer %s: %s: its `macs` and what it runs differ", label, counts)
+                _log.warning("reducer %s: %s", label, counts)
 
     def add_latencies(self, seconds: Mapping[Case, list[float]]) -> None:
         """Add the seconds of cases that took turns."""
@@ -83,31 +84,22 @@ class Profile:
     def _measurement(self, case: Case, gmac_ratio: float | None) -> Row:
         seconds = self.seconds[case]
         baseline = Case(BASELINE, case.batch_size, case.precision, case.compiled)
-        low, _, high = quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else seconds * 3
-        speed_up = _speed_up(self.seconds.get(baseline), seconds)
-        row = {
-            "reducer": case.reducer,
-            "batch_size": case.batch_size,
-            "precision": case.precision,
-            "compiled": case.compiled,
-            "seconds": median(seconds),
-            "seconds_lower_quartile": low,
-            "seconds_upper_quartile": high,
-            "videos_per_second": case.batch_size / median(seconds),
-            "speed_up": speed_up,
-            "gmac_ratio": gmac_ratio,
-            "speed_up_over_gmac_ratio": speed_up / gmac_ratio if speed_up and gmac_ratio else None,
-        }
+        reference = self.seconds.get(baseline)
+        ratios = [slow / fast for slow, fast in zip(reference, seconds, strict=True)] if reference else None
+        row = {**asdict(case), **_spread("seconds", seconds), "videos_per_second": case.batch_size / median(seconds)}
+        row |= _spread("speed_up", ratios) | {"gmac_ratio": gmac_ratio}
+        row["speed_up_over_gmac_ratio"] = row["speed_up"] / gmac_ratio if ratios and gmac_ratio else None
         for stage in ("inference", "training"):
-            peak, reference = (self.peaks.get(each, {}).get(stage) for each in (case, baseline))
+            peak, base = (self.peaks.get(each, {}).get(stage) for each in (case, baseline))
             row[f"{stage}_mib"] = peak / 2**20 if peak else None
-            row[f"{stage}_memory_ratio"] = peak / reference if peak and reference else None
+            row[f"{stage}_memory_ratio"] = peak / base if peak and base else None
         return row
 
 
-def _speed_up(baseline: Sequence[float] | None, seconds: Sequence[float]) -> float | None:
-    """The median over rounds of how many times longer the baseline took in the same round."""
-    return median(slow / fast for slow, fast in zip(baseline, seconds, strict=True)) if baseline else None
+def _spread(name: str, values: Sequence[float] | None) -> Row:
+    """The median over rounds and the quartiles around it; None of all where there are no values."""
+    low, middle, high = quantiles(values, n=4, method="inclusive") if values else (None, None, None)
+    return {name: middle, f"{name}_lower_quartile": low, f"{name}_upper_quartile": high}
 
 
 def _ratio(base: Row | None, row: Row, column: str) -> float | None:

@@ -1,0 +1,68 @@
+"""A sweep's jobs as they lie in its folder: what each was, how far it came, and what it reached."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from retrieval.errors import UserError
+from retrieval.jobs.results import Results
+from retrieval.jobs.runs import CONFIG, METRICS
+from retrieval.sweeps.states import State, state
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """A job of a sweep: its config, its state, and its `metrics.json` where it has finished."""
+
+    folder: Path
+    config: DictConfig
+    state: State
+    results: Results | None
+
+    @property
+    def reducer(self) -> str:
+        """What its reducer's config builds, by name."""
+        return reducer_name(self.config.reducer)
+
+
+def read_sweep(folder: Path) -> list[JobResult]:
+    """All jobs of a sweep, by the names of their folders.
+
+    Raises:
+        UserError: no such folder, or no jobs in it.
+        UserError: no job has finished, or a damaged file.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give a sweep's, such as runs/sweeps/ablation")
+    jobs = read_jobs(path.parent for path in sorted(folder.glob(f"*/{CONFIG}")))
+    if not jobs:
+        raise UserError(f"{folder}: no jobs in it (no */{CONFIG}); give a sweep's folder, not a run's")
+    if all(job.results is None for job in jobs):
+        states = ", ".join(f"{job.folder.name}: {job.state}" for job in jobs[:3])
+        raise UserError(f"{folder}: none of the {len(jobs)} jobs has finished ({states} …); run the sweep again")
+    return jobs
+
+
+def read_jobs(folders: Iterable[Path]) -> list[JobResult]:
+    """The jobs of these folders.
+
+    Raises:
+        UserError: a damaged file.
+    """
+    jobs = []
+    for folder in folders:
+        found, config = state(folder), OmegaConf.load(folder / CONFIG)
+        finished = found is State.FINISHED and (folder / METRICS).is_file()
+        jobs.append(JobResult(folder, config, found, Results.read(folder / METRICS) if finished else None))  # type: ignore[arg-type]
+    return jobs
+
+
+def reducer_name(config: Any) -> str:
+    """What a reducer's config builds, by name: `KMedoids`, `KMedoids + TempMe`, `none`."""
+    if "reducers" in config:
+        return " + ".join(reducer_name(each) for each in config["reducers"])
+    name = config["_target_"].rpartition(".")[2]
+    return "none" if name == "Reducer" else name

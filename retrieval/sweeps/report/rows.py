@@ -1,0 +1,117 @@
+"""From jobs to the report's rows: one for all that differ only in their seed, with means, deviations and fronts."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from retrieval.sweeps.report.jobs import JobResult
+from retrieval.sweeps.states import State, knobs
+
+METRICS = {
+    "t2v R@1": "t2v/r_at_1",
+    "t2v R@5": "t2v/r_at_5",
+    "t2v R-Sum": "t2v/r_sum",
+    "v2t R@1": "v2t/r_at_1",
+    "v2t R@5": "v2t/r_at_5",
+    "v2t R-Sum": "v2t/r_sum",
+    "R-Sum": "r_sum",
+}
+"""Columns of the table, and the names of the metrics in `metrics.json`."""
+COSTS = {"tokens": "output_tokens", "GMACs": "video_gmacs", "parameters": "parameters"}
+"""Columns of the table, and the names of the costs in `metrics.json`."""
+FRONTS = {"front by GMACs": "GMACs", "front by latency": "latency (ms)"}
+"""Columns that tell the members of a Pareto front, and what costs there."""
+
+
+def summarize(jobs: list[JobResult]) -> tuple[pd.DataFrame, list[str]]:
+    """A row for jobs that differ only in their seed, and the names of the columns of the knobs in which jobs differ.
+
+    Beside the knobs a row has `reducer`, `seeds`, `state`, the metrics' means and standard deviations (`… sd`, n - 1),
+    the costs, `label`, which is what it is in words, and `folder`, that of its first job.
+    """
+    columns = _columns(jobs)
+    table = pd.DataFrame([_job_row(job, columns) for job in jobs])
+    swept = list(dict.fromkeys(columns.values()))
+    keys = ["reducer", *swept]
+    groups = table.astype(dict.fromkeys(keys, object)).groupby(keys, dropna=False, sort=False)
+    return pd.DataFrame([_group_row(group, swept) for _, group in groups]), swept
+
+
+def with_fronts(rows: pd.DataFrame, latency: dict[str, Any] | None) -> pd.DataFrame:
+    """The rows with latency, where there is one, and whether they are on the Pareto fronts of R-Sum and cost."""
+    rows = rows.copy()
+    if latency is not None:
+        rows["latency (ms)"] = rows["label"].map(latency["milliseconds"])
+    for front, cost in FRONTS.items():
+        if cost in rows:
+            rows[front] = pareto_front(*(rows[name].to_numpy(dtype=np.float64) for name in (cost, "R-Sum")))
+    return rows
+
+
+def pareto_front(cost: Float[np.ndarray, " point"], gain: Float[np.ndarray, " point"]) -> Bool[np.ndarray, " point"]:
+    """Which points no other dominates: costs at most as much and gains at least as much, and one of both strictly.
+
+    A point with a missing cost or gain (NaN) is never on the front.
+    """
+    cheaper = cost[:, None] <= cost
+    better = gain[:, None] >= gain
+    strictly = (cost[:, None] < cost) | (gain[:, None] > gain)
+    return ~(cheaper & better & strictly).any(axis=0) & ~np.isnan(cost) & ~np.isnan(gain)
+
+
+def knob_text(value: Any) -> str:
+    """A knob's value as it was set; 4, though a column with gaps has made it 4.0."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _job_row(job: JobResult, columns: dict[str, str]) -> dict[str, Any]:
+    metrics, costs = ({}, {}) if job.results is None else (job.results.metrics, job.results.cost)
+    values = knobs(job.config)
+    row = dict.fromkeys(columns.values()) | {columns[name]: values[name] for name in columns if name in values}
+    row |= {"reducer": job.reducer, "state": job.state, "folder": job.folder.name}
+    row |= {column: metrics.get(name, float("nan")) for column, name in METRICS.items()}
+    return row | {column: costs.get(name, float("nan")) for column, name in COSTS.items()}
+
+
+def _group_row(group: pd.DataFrame, swept: list[str]) -> dict[str, Any]:
+    first, finished = group.iloc[0], group[group["state"] == State.FINISHED]
+    known = [f"{knob}={knob_text(first[knob])}" for knob in swept if not pd.isna(first[knob])]
+    row = {key: first[key] for key in ("reducer", *swept)} | {"seeds": len(finished), "state": _states(group)}
+    row |= {name: finished[name].mean() for name in METRICS}
+    row |= {f"{name} sd": finished[name].std() for name in METRICS}
+    row |= {name: finished[name].max() for name in COSTS}
+    return row | {"folder": first["folder"], "label": ", ".join([first["reducer"], *known])}
+
+
+def _states(group: pd.DataFrame) -> str:
+    """`finished`, or how many of the jobs are in which state."""
+    counts = group["state"].value_counts()
+    if list(counts.index) == [State.FINISHED]:
+        return str(State.FINISHED)
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _columns(jobs: list[JobResult]) -> dict[str, str]:
+    """The knobs in which jobs with the same reducer differ, by dotted name, and the column that each goes to.
+
+    A knob that always has the value of one before it follows from that one, as do a module's seed from the job's.
+    """
+    varying: dict[str, str] = {}
+    for reducer in dict.fromkeys(job.reducer for job in jobs):
+        alike = [knobs(job.config) for job in jobs if job.reducer == reducer]
+        first: dict[tuple[Any, ...], str] = {}
+        for name in ["seed", *dict.fromkeys(name for each in alike for name in each)]:
+            values = tuple(each.get(name) for each in alike)
+            if len(set(values)) > 1:
+                first.setdefault(values, name)
+        varying |= {name: _column(name) for name in first.values() if name != "seed"}
+    return varying
+
+
+def _column(name: str) -> str:
+    """A knob's own name, without the parts that it belongs to; an element of a list keeps its number."""
+    parts = name.split(".")
+    last = max(position for position, part in enumerate(parts) if not part.isdigit())
+    return ".".join(parts[last:])

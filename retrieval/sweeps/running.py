@@ -1,0 +1,119 @@
+"""The course of a sweep: all jobs composed and checked before any starts, the missing ones run, a table at the end."""
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from retrieval.errors import UserError
+from retrieval.jobs.errors import REFUSALS, one_line
+from retrieval.jobs.runs import ERROR, LAST_CHECKPOINT, METRICS, save_config
+from retrieval.sweeps.grids import Point
+from retrieval.sweeps.outline import check_job
+from retrieval.sweeps.report.table import overview
+from retrieval.sweeps.states import State, differences, has_results, state
+
+Launch = Callable[[Sequence[tuple[str, Sequence[str]]]], None]
+"""Runs jobs, each by its name and its overrides."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A composed job: its overrides, and its resolved config with the folder that is its own."""
+
+    point: Point
+    config: DictConfig
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.config.run_dir)
+
+
+def run_sweep(points: Sequence[Point], compose: Callable[[Point], DictConfig], launch: Launch) -> None:
+    """Run what has not finished before.
+
+    Raises:
+        UserError: jobs that cannot run, each with its reason, before any starts; jobs that are left at the end.
+    """
+    jobs = _checked(points, compose)
+    before = [state(job.folder) for job in jobs]
+    _announce(jobs, before)
+    todo = [job for job, found in zip(jobs, before, strict=True) if found is not State.FINISHED]
+    for job in todo:
+        save_config(job.config)
+    stopped = None
+    try:
+        launch([(job.point.name, _overrides(job)) for job in todo])
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        stopped = f"{type(error).__name__}: {one_line(error)}"
+    _conclude(jobs, stopped)
+
+
+def _checked(points: Sequence[Point], compose: Callable[[Point], DictConfig]) -> list[Job]:
+    """All jobs; generated data is written once, which jobs side by side would all write.
+
+    Raises:
+        UserError: jobs that cannot work or would overwrite another.
+    """
+    jobs, data, refused = [], [], {}
+    for point in points:
+        try:
+            job = Job(point, compose(point))
+            _refuse_another_config(job)
+            if "tuning" in job.config:  # it trains
+                data.append(check_job(job.config))
+            jobs.append(job)
+        except REFUSALS as error:
+            refused[point] = one_line(error)
+    if refused:
+        for point, reason in refused.items():
+            print(f"{' '.join(point.overrides)}: {reason}", file=sys.stderr)
+        raise UserError(
+            f"{len(refused)} jobs of the sweep cannot run, so none was started; change their knobs, or where another "
+            "config is in the way give this sweep a folder of its own: hydra.sweep.dir=…"
+        )
+    for each in data:
+        each.prepare_data()
+    return jobs
+
+
+def _refuse_another_config(job: Job) -> None:
+    changed = differences(job.folder, job.config) if has_results(job.folder) else []
+    if changed:
+        raise UserError(f"its folder holds a job with another config ({changed[0]})")
+
+
+def _overrides(job: Job) -> list[str]:
+    """What the launcher composes the job from; one that was interrupted goes on from its last checkpoint."""
+    resume = ["ckpt_path=last"] if (job.folder / LAST_CHECKPOINT).is_file() else []
+    return [*job.point.overrides, *resume]
+
+
+def _announce(jobs: Sequence[Job], before: Sequence[State]) -> None:
+    print(f"{len(jobs)} jobs in {jobs[0].folder.parent}")
+    plans = {State.FINISHED: "skipped, finished before", State.INTERRUPTED: "resumed", State.FAILED: "tried again"}
+    for job, found in zip(jobs, before, strict=True):
+        print(f"  {job.point.name}: {plans.get(found, 'to run')}")
+
+
+def _conclude(jobs: Sequence[Job], stopped: str | None) -> None:
+    """Tell what has become of the jobs, in a table where they have results.
+
+    Raises:
+        UserError: not all have finished.
+    """
+    left = {job.point.name: state(job.folder) for job in jobs}
+    left = {name: found for name, found in left.items() if found is not State.FINISHED}
+    folder = jobs[0].folder.parent
+    print(f"{len(jobs) - len(left)} of {len(jobs)} jobs have finished")
+    for name, found in left.items():
+        print(f"  {name}: {found}{f', see {folder / name / ERROR}' if found is State.FAILED else ''}")
+    if any((job.folder / METRICS).is_file() for job in jobs):
+        print(overview([job.folder for job in jobs]))
+        print(f"report: python -m retrieval.report {shlex.quote(str(folder))}")
+    if left:
+        reason = f"the launcher stopped ({stopped}); " if stopped else ""
+        raise UserError(f"{reason}{len(left)} jobs are left: the same command runs only those")

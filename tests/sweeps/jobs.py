@@ -1,0 +1,35 @@
+"""Jobs as a sweep leaves them."""
+
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from retrieval.jobs.results import Results
+from retrieval.jobs.runs import CONFIG, ERROR
+from retrieval.sweeps.report.rows import METRICS
+from retrieval.sweeps.states import VALUE
+
+COST = {"parameters": 10, "output_tokens": 8, "video_gmacs": 0.2, "text_gmacs": 0.1}
+NONE = {"_target_": "retrieval.reducers.Reducer"}
+
+
+def chain(segments: int, ratio: float) -> dict:
+    pooling = {"_target_": "retrieval.reducers.Pooling", "frames": 4, "block": 2, "num_segments": segments}
+    tempme = {"_target_": "retrieval.reducers.TempMe", "frames": segments, "merge_ratio": ratio}
+    return {"_target_": "retrieval.reducers.Chain", "reducers": [pooling, tempme]}
+
+
+def write_job(folder: Path, reducer: dict, seed: int, r_sum: float | None, gmacs: float = 0.2) -> None:
+    """A job as a sweep leaves it; failed where it has no result."""
+    folder.mkdir(parents=True)
+    config = {"run_dir": str(folder), "seed": seed, "reducer": reducer, "data": {"frames": 4, "seed": seed}}
+    OmegaConf.save(OmegaConf.create(config), folder / CONFIG)
+    if r_sum is None:
+        (folder / ERROR).write_text("Traceback …")
+        return
+    Results(
+        split="test", data="shapes", backbone="tiny", reducer="some", head="mean", frames=4, words=32, seed=seed,
+        checkpoint=f"best val/r_sum (epoch {seed})", selected_on="val", videos=5, captions=9,
+        cost=COST | {"video_gmacs": gmacs}, metrics=dict.fromkeys(METRICS.values(), r_sum / 6) | {"r_sum": r_sum},
+    ).write(folder)  # fmt: skip
+    (folder / VALUE).write_text("1.0")
