@@ -1,4 +1,4 @@
-"""`python -m retrieval.report <sweep folder>`: a sweep as CSV, Markdown, HTML and pictures."""
+"""`python -m retrieval.report <sweep folder>`: a sweep as CSV, Markdown and pictures."""
 
 from argparse import ArgumentParser
 from pathlib import Path
