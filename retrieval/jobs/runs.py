@@ -10,6 +10,7 @@ from shutil import rmtree
 from urllib.parse import urlsplit
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.errors import UserError
@@ -40,7 +41,8 @@ def start_run(config: DictConfig) -> Path:
     config.run_dir = str(folder)
     if is_first_process():
         os.environ[HANDED_ON] = str(folder)
-        save_config(config)
+        if not _is_in_sweep():  # there the config as it was composed is compared by the sweep that goes on
+            save_config(config)
         (folder / ERROR).unlink(missing_ok=True)
         log_to_file(folder / f"{_command()}.log")
     return folder
@@ -136,6 +138,10 @@ def _last_checkpoint(config: DictConfig) -> Path | None:
         return Path(config.run_dir, LAST_CHECKPOINT)
     newest = newest_run(config.output, config.name)
     return newest and newest / LAST_CHECKPOINT
+
+
+def _is_in_sweep() -> bool:
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def _command() -> str:

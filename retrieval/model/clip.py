@@ -38,7 +38,7 @@ class CLIP(nn.Module):
         self.architecture = architecture
         self.visual = VideoTower(theirs.visual, reducer)
         self.text = TextTower(theirs)
-        head.build(self.embed_dim, self.text.positional_embedding, self.text.blocks)
+        head.build(self.embed_dim, self.text.positional_embedding, self.text.blocks)  # type: ignore[arg-type]
         self.head = head
         self.logit_scale = theirs.logit_scale
         for name in ("image_mean", "image_std"):

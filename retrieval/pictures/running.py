@@ -21,7 +21,7 @@ def run_draw(config: DictConfig) -> None:
     model = build_model(config)
     sampler, decoder = instantiate(config.data.sampler), instantiate(config.data.decoder)
     reader = ClipReader(config.data.frames, sampler, resize_and_crop(model.image_size), decoder)
-    figure = draw_tokens(model, reader(Record(config.video, Path(config.video), ())), config.blocks)
+    figure = draw_tokens(model, reader(Record(config.video, Path(config.video), (config.video,))), config.blocks)
     start_run(config)
     Path(config.picture).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(config.picture, dpi=200)

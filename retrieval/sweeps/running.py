@@ -2,18 +2,16 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from retrieval.errors import UserError
-from retrieval.jobs.errors import REFUSALS, one_line
+from retrieval.jobs.errors import REFUSALS, is_mistake, one_line
 from retrieval.jobs.runs import ERROR, LAST_CHECKPOINT, METRICS, save_config
 from retrieval.sweeps.grids import Point
-from retrieval.sweeps.outline import check_job
-from retrieval.sweeps.report.table import overview
 from retrieval.sweeps.states import State, differences, has_results, state
 
 Launch = Callable[[Sequence[tuple[str, Sequence[str]]]], None]
@@ -38,7 +36,8 @@ def run_sweep(points: Sequence[Point], compose: Callable[[Point], DictConfig], l
     Raises:
         UserError: jobs that cannot run, each with its reason, before any starts; jobs that are left at the end.
     """
-    jobs = _checked(points, compose)
+    jobs = _composed(points, compose)
+    _check(jobs)
     before = [state(job.folder) for job in jobs]
     _announce(jobs, before)
     todo = [job for job, found in zip(jobs, before, strict=True) if found is not State.FINISHED]
@@ -52,22 +51,46 @@ def run_sweep(points: Sequence[Point], compose: Callable[[Point], DictConfig], l
     _conclude(jobs, stopped)
 
 
-def _checked(points: Sequence[Point], compose: Callable[[Point], DictConfig]) -> list[Job]:
-    """All jobs; generated data is written once, which jobs side by side would all write.
+def _composed(points: Sequence[Point], compose: Callable[[Point], DictConfig]) -> list[Job]:
+    """All jobs; what is misspelt is told before torch is imported.
 
     Raises:
-        UserError: jobs that cannot work or would overwrite another.
+        UserError: jobs that cannot be composed, or would overwrite another.
     """
-    jobs, data, refused = [], [], {}
+    jobs, refused = [], {}
     for point in points:
         try:
-            job = Job(point, compose(point))
-            _refuse_another_config(job)
+            jobs.append(Job(point, compose(point)))
+            _refuse_another_config(jobs[-1])
+        except UserError as error:
+            refused[point] = one_line(error)
+    _refuse(refused)
+    return jobs
+
+
+def _check(jobs: Sequence[Job]) -> None:
+    """See whether all jobs can work; generated data is written once, which jobs side by side would all write.
+
+    Raises:
+        UserError: jobs that cannot work.
+    """
+    from retrieval.sweeps.outline import check_job  # imports torch
+
+    data, refused = [], {}
+    for job in jobs:
+        try:
             if "tuning" in job.config:  # it trains
                 data.append(check_job(job.config))
-            jobs.append(job)
         except REFUSALS as error:
-            refused[point] = one_line(error)
+            if not is_mistake(error):
+                raise
+            refused[job.point] = one_line(error)
+    _refuse(refused)
+    for each in data:
+        each.prepare_data()
+
+
+def _refuse(refused: Mapping[Point, str]) -> None:
     if refused:
         for point, reason in refused.items():
             print(f"{' '.join(point.overrides)}: {reason}", file=sys.stderr)
@@ -75,9 +98,6 @@ def _checked(points: Sequence[Point], compose: Callable[[Point], DictConfig]) ->
             f"{len(refused)} jobs of the sweep cannot run, so none was started; change their knobs, or where another "
             "config is in the way give this sweep a folder of its own: hydra.sweep.dir=…"
         )
-    for each in data:
-        each.prepare_data()
-    return jobs
 
 
 def _refuse_another_config(job: Job) -> None:
@@ -112,6 +132,8 @@ def _conclude(jobs: Sequence[Job], stopped: str | None) -> None:
     for name, found in left.items():
         print(f"  {name}: {found}{f', see {folder / name / ERROR}' if found is State.FAILED else ''}")
     if any((job.folder / METRICS).is_file() for job in jobs):
+        from retrieval.sweeps.report.table import overview  # imports pandas
+
         print(overview([job.folder for job in jobs]))
         print(f"report: python -m retrieval.report {shlex.quote(str(folder))}")
     if left:

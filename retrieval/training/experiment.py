@@ -43,11 +43,10 @@ def selected_on(content: dict[str, Any]) -> str | None:
     return content.get(RetrievalDataModule.__qualname__, {}).get("selected_on")
 
 
-def recalled(config: DictConfig, name: str, content: dict[str, Any], source: str) -> DictConfig:
+def recalled(name: str, content: dict[str, Any], source: str) -> DictConfig:
     """The config of a job with the checkpoint's data, frames and words wherever the user names no others.
 
     Args:
-        config: the job's, composed without the checkpoint.
         name: of the job's file in conf/.
         content: of the checkpoint.
         source: the checkpoint's file, for messages.

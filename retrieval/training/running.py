@@ -77,16 +77,15 @@ def train(config: DictConfig) -> float:
     return float(best.best_model_score or 0.0)
 
 
-def evaluate(config: DictConfig) -> None:
+def evaluate(asked: DictConfig) -> None:
     """Evaluate a checkpoint or a plain backbone on any split.
 
     What the user does not say, a checkpoint of ours says: data, frames, words, reducer and head of its training.
     """
-    L.seed_everything(config.seed, workers=True, verbose=False)
-    content = read_checkpoint(Path(config.ckpt_path)) if config.ckpt_path else {}
+    L.seed_everything(asked.seed, workers=True, verbose=False)
+    content = read_checkpoint(Path(asked.ckpt_path)) if asked.ckpt_path else {}
     ours = content if "architecture" in content else None
-    if ours is not None:
-        config = recalled(config, "evaluate", ours, config.ckpt_path)
+    config = recalled("evaluate", ours, asked.ckpt_path) if ours else asked
     module = build_evaluation(config, ours)
     data = build_datamodule(config, module.model, with_bank=module.metrics.takes_bank, test_split=config.split)
     facts = _facts(config, module.model, ours)
@@ -95,6 +94,7 @@ def evaluate(config: DictConfig) -> None:
             ["evaluate", *(facts[part] for part in ("data", "backbone", "reducer", "head")), config.split]
         )
     folder = start_run(config)
+    asked.run_dir = config.run_dir  # for who cleans up after a mistake
     start = Start(facts | _sizes(config, module.model) | {"run": str(folder)})
     metrics = build_trainer(config, start).test(module, data, verbose=False)[0]
     results = Results.measured(

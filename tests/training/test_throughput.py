@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from retrieval.data.batches import TrainingBatch
 from retrieval.training.throughput import Throughput
 
 
@@ -18,7 +19,7 @@ class Step(L.LightningModule):
 
     def training_step(self, batch, index):
         self.clock[0] += 2.0
-        return self.weight * batch["frames"].sum()
+        return self.weight * batch.frames.sum()
 
     def validation_step(self, batch, index):
         self.clock[0] += 3600.0
@@ -29,7 +30,8 @@ class Step(L.LightningModule):
 
 def test_a_step_of_four_videos_in_two_seconds_is_two_a_second_whatever_validation_takes(tmp_path):
     clock = [0.0]
-    loader = DataLoader([{"frames": torch.ones(1)}] * 12, batch_size=4)
+    frames, words = torch.zeros(4, 1, 3, 8, 8, dtype=torch.uint8), torch.zeros(4, 3, dtype=torch.long)
+    loader = DataLoader([TrainingBatch(frames, words, [])] * 3, batch_size=None)
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     trainer = L.Trainer(
         max_epochs=1,
