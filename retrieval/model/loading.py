@@ -38,11 +38,7 @@ def load_model(
         UserError: no such file, an unknown name, an unreadable file, weights that do not fit or cannot be downloaded.
     """
     if is_weights_file(str(source)):
-        content = read_checkpoint(Path(source))
-        if "architecture" in content:
-            model = _from_checkpoint(content, str(source), reducer, head)
-        else:
-            model = from_openai_names(content, str(source), reducer or Reducer(), head or Mean())
+        model = model_of(read_checkpoint(Path(source)), str(source), reducer, head)
     else:
         model = _from_open_clip(str(source), reducer or Reducer(), head or Mean())
     if lora_rank is not None:
@@ -67,6 +63,13 @@ def _from_open_clip(source: str, reducer: Reducer, head: Head) -> CLIP:
     preprocess = open_clip.get_model_preprocess_cfg(clip)
     mean, std = tuple(preprocess["mean"]), tuple(preprocess["std"])
     return CLIP(clip, replace(architecture, image_mean=mean, image_std=std), reducer, head)
+
+
+def model_of(content: dict[str, Any], source: str, reducer: Reducer | None = None, head: Head | None = None) -> CLIP:
+    """The model of a weights file that has been read, in evaluation mode; see `load_model`."""
+    if "architecture" in content:
+        return _from_checkpoint(content, source, reducer, head).eval()
+    return from_openai_names(content, source, reducer or Reducer(), head or Mean()).eval()
 
 
 def _from_checkpoint(content: dict[str, Any], source: str, reducer: Reducer | None, head: Head | None) -> CLIP:

@@ -1,20 +1,24 @@
 """From a composed config to the objects of a job."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.data import RetrievalDataModule
 from retrieval.errors import UserError
 from retrieval.heads import Head
 from retrieval.metrics import RetrievalMetrics
-from retrieval.model import CLIP, load_model
+from retrieval.model import CLIP, load_model, read_checkpoint
+from retrieval.model.loading import model_of
 from retrieval.model.saved import known_class, targets
 from retrieval.model.tuning import merge_lora
 from retrieval.reducers import Reducer
@@ -53,12 +57,14 @@ def build_model(config: DictConfig, content: dict[str, Any] | None = None) -> CL
 
     Args:
         config: the job's.
-        content: what the checkpoint holds, where it is one of ours.
+        content: what the checkpoint holds, where it has been read already.
     """
-    if content is not None:
-        _import_named(content)
     parts = {part: built(plain(config.get(part))) for part in PARTS}
-    return load_model(config.ckpt_path or config.backbone.source, **parts)
+    if not config.ckpt_path:
+        return load_model(config.backbone.source, **parts)
+    content = content or read_checkpoint(Path(config.ckpt_path))
+    _import_named(content)
+    return model_of(content, config.ckpt_path, **parts)
 
 
 def build_metrics(config: DictConfig, model: CLIP) -> RetrievalMetrics:
@@ -75,8 +81,18 @@ def build_datamodule(config: DictConfig, model: CLIP, with_bank: bool = False, *
 def build_trainer(config: DictConfig, *callbacks: L.Callback) -> L.Trainer:
     """Lightning's trainer with the config's callbacks and logger, and further callbacks before them."""
     callbacks = (*callbacks, *(built(plain(config.get("callbacks"))) or {}).values())
+    quiet = {}
+    if not _is_watched():
+        callbacks = tuple(callback for callback in callbacks if not isinstance(callback, ProgressBar))
+        quiet = {"enable_progress_bar": False}
     logger = built(plain(config.get("logger"))) or False
-    return instantiate(config.trainer, callbacks=list(callbacks), logger=logger, _convert_="all")
+    return instantiate(config.trainer, callbacks=list(callbacks), logger=logger, **quiet, _convert_="all")
+
+
+def _is_watched() -> bool:
+    """Whether a progress bar is seen: on a terminal, and not among the lines of other jobs of a sweep."""
+    in_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    return sys.stdout.isatty() and not in_sweep
 
 
 def best_checkpoint(trainer: L.Trainer) -> ModelCheckpoint:
@@ -106,7 +122,7 @@ def _import_named(content: dict[str, Any]) -> None:
     A checkpoint alone imports nothing: a class is looked for among the `_target_`s of the options of conf/reducer and
     conf/head, those of --config-dir included.
     """
-    if not (GlobalHydra.instance().is_initialized() and HydraConfig.initialized()):
+    if not GlobalHydra.instance().is_initialized():
         return
     loader = GlobalHydra.instance().config_loader()
     for part, kind in PARTS.items():

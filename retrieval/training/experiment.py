@@ -5,7 +5,7 @@ there, and nothing in it is interpolated or run.
 """
 
 import logging
-from collections.abc import Sequence
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from retrieval.data import RetrievalDataModule
 from retrieval.errors import UserError
@@ -23,13 +24,15 @@ PLACE = ("data.root", "data.videos", "data.captions", "data.corpus", "data.held_
 """Knobs that say which videos those were: they go with the choice of data."""
 READING = ("words", "data.frames", "data.sampler")
 """Knobs that say how the model reads them: they go with the model."""
+NAME = r"(?!_)\w+([./](?!_)\w+)*"
+"""Dotted names whose parts begin with no underscore: `_target_` is none."""
 _log = logging.getLogger(__name__)
 
 
 def describe(config: DictConfig) -> dict[str, Any]:
     """What a later evaluation takes from a training: its data, frames and words; empty outside a Hydra job."""
     if not HydraConfig.initialized():
-        return {}
+        return {"choices": {}, "knobs": {}}
     groups = (*CHOICES, "backbone", "reducer", "head")
     choices = {group: HydraConfig.get().runtime.choices.get(group) for group in groups}
     knobs = _knobs(config)
@@ -54,18 +57,21 @@ def recalled(name: str, content: dict[str, Any], source: str) -> DictConfig:
     Raises:
         UserError: data that no option here is called by, or anything but plain values.
     """
-    experiment = content.get("experiment") or _of_older(content)
+    choices, knobs = _plain(content.get("experiment") or _of_older(content), source)
     overrides = list(HydraConfig.get().overrides.task)
     given = {override.key_or_group for override in OverridesParser.create().parse_overrides(overrides)}
-    choices = {group: choice for group, choice in experiment.get("choices", {}).items() if group in CHOICES}
-    taken = {group: choice for group, choice in choices.items() if group not in given and choice}
+    taken = {group: choice for group, choice in choices.items() if group in CHOICES and group not in given and choice}
     _check_choices(taken, source)
     whole = compose(name, [*(f"{group}={choice}" for group, choice in taken.items()), *overrides])
-    for knob, value in experiment.get("knobs", {}).items():
+    for knob, value in knobs.items():
         if _is_taken(knob, given) and OmegaConf.select(whole, knob, throw_on_missing=False) != value:
-            _check_plain(knob, value, source)
-            OmegaConf.update(whole, knob, value)
-    _tell(whole, experiment.get("choices", {}), experiment.get("knobs", {}), given)
+            try:
+                OmegaConf.update(whole, knob, value)
+            except OmegaConfBaseException as error:
+                raise UserError(
+                    f"{source} was trained with {knob}={value}, which does not fit here: {error}"
+                ) from error
+    _tell(whole, choices, knobs, given)
     return whole
 
 
@@ -108,7 +114,7 @@ def _knobs(config: DictConfig) -> dict[str, Any]:
 def _of_older(content: dict[str, Any]) -> dict[str, Any]:
     """What checkpoints told before they told all: frames and words."""
     sizes = content.get(RetrievalDataModule.__qualname__, {})
-    return {"knobs": {knob: sizes[knob] for knob in ("data.frames", "words") if knob in sizes}}
+    return {"choices": {}, "knobs": {knob: sizes[knob] for knob in ("data.frames", "words") if knob in sizes}}
 
 
 def _check_choices(choices: dict[str, Any], source: str) -> None:
@@ -121,7 +127,21 @@ def _check_choices(choices: dict[str, Any], source: str) -> None:
             )
 
 
-def _check_plain(knob: str, value: Any, source: str) -> None:
-    values: Sequence[Any] = value if isinstance(value, list) else [value]
-    if not all(each is None or isinstance(each, str | int | float | bool) for each in values) or "${" in str(value):
-        raise UserError(f"{source}: refused, for its {knob} is no plain value")
+def _plain(experiment: Any, source: str) -> tuple[Any, Any]:
+    """Choices and knobs, if they are names and plain values: no knob of a file's may name a class or interpolate.
+
+    Raises:
+        UserError: anything else.
+    """
+    parts = (experiment.get("choices"), experiment.get("knobs")) if isinstance(experiment, dict) else (None, None)
+    for part in parts:
+        odd = [name for name, value in part.items() if not _is_plain(name, value)] if isinstance(part, dict) else [part]
+        if odd:
+            raise UserError(f"{source}: refused, for its {odd[0]!r} is no plain value under a plain name")
+    return parts
+
+
+def _is_plain(name: Any, value: Any) -> bool:
+    values = value if isinstance(value, list) else [value]
+    plain = all(each is None or isinstance(each, str | int | float | bool) for each in values)
+    return isinstance(name, str) and re.fullmatch(NAME, name) is not None and plain and "${" not in str(value)

@@ -84,11 +84,10 @@ def evaluate(asked: DictConfig) -> None:
     """
     L.seed_everything(asked.seed, workers=True, verbose=False)
     content = read_checkpoint(Path(asked.ckpt_path)) if asked.ckpt_path else {}
-    ours = content if "architecture" in content else None
-    config = recalled("evaluate", ours, asked.ckpt_path) if ours else asked
-    module = build_evaluation(config, ours)
+    config = recalled("evaluate", content, asked.ckpt_path) if "architecture" in content else asked
+    module = build_evaluation(config, content)
     data = build_datamodule(config, module.model, with_bank=module.metrics.takes_bank, test_split=config.split)
-    facts = _facts(config, module.model, ours)
+    facts = _facts(config, module.model, content)
     if config.name is None:
         config.name = "-".join(
             ["evaluate", *(facts[part] for part in ("data", "backbone", "reducer", "head")), config.split]

@@ -47,16 +47,22 @@ def test_what_is_changed_against_the_training_is_told(place, finished, capsys):
 
 
 @pytest.mark.parametrize(
-    ("experiment", "message"),
+    ("choices", "knobs", "message"),
     [
-        ({"choices": {"data": "theirs"}}, "was trained with data=theirs, which is no option here"),
-        ({"knobs": {"data.root": "${oc.env:HOME}"}}, "refused, for its data.root is no plain value"),
-        ({"knobs": {"data.root": {"_target_": "os.system"}}}, "refused, for its data.root is no plain value"),
+        ({"data": "theirs"}, {}, "was trained with data=theirs, which is no option here"),
+        ({"data": ("folder",)}, {}, "refused, for its 'data' is no plain value"),
+        ({}, {"data.root": "${oc.env:HOME}"}, "refused, for its 'data.root' is no plain value"),
+        ({}, {"data.root": {"_target_": "os.system"}}, "refused, for its 'data.root' is no plain value"),
+        ({}, {"data.corpus._target_": "os.system"}, "refused, for its 'data.corpus._target_' is no plain value"),
+        ({}, {"data.corpus[_target_]": "os.system"}, "refused, for its 'data.corpus[_target_]' is no plain value"),
+        ({}, {"data.corpus.trains": 3}, "was trained with data.corpus.trains=3, which does not fit here"),
+        ({}, [1], "refused, for its [1] is no plain value"),
     ],
 )
-def test_a_checkpoint_chooses_among_the_users_own_data_alone(experiment, message, finished, tmp_path, capsys):
+def test_a_checkpoint_chooses_among_the_users_own_data_alone(choices, knobs, message, finished, tmp_path, capsys):
     content = torch.load(finished / "checkpoints" / "best.ckpt", weights_only=True)
-    torch.save(content | {"experiment": experiment}, tmp_path / "theirs.ckpt")
+    content["experiment"] = {"choices": choices, "knobs": knobs}
+    torch.save(content, tmp_path / "theirs.ckpt")
     assert message in fail(evaluate, capsys, f"output={tmp_path}", f"ckpt_path={tmp_path / 'theirs.ckpt'}")
 
 

@@ -90,7 +90,7 @@ def test_nothing_to_show_is_told_in_one_line(online, views, monkeypatch):
 
 
 def test_a_server_without_workspaces_is_told_in_one_line(keyed, monkeypatch):
-    assert "workspaces need W&B's own API" in refused(monkeypatch, f"{ENTITY}/{PROJECT}")
+    assert "WANDB_BASE_URL must name W&B's own API" in refused(monkeypatch, f"{ENTITY}/{PROJECT}")
 
 
 def test_without_a_key_the_way_out_is_told(keyed, monkeypatch):

@@ -23,6 +23,7 @@ def offline(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
+    wandb.teardown()  # what a test before has read from the environment
     yield
     wandb.finish()
     wandb.teardown()
