@@ -23,7 +23,16 @@ def test_a_run_leaves_its_config_log_metrics_and_checkpoints(finished):
     assert (results["videos"], results["captions"]) == (8, 24)
     assert 0 <= results["metrics"]["t2v/r_at_1"] <= 100
     assert (finished / "config.yaml").is_file()
-    assert "data:       moving_shapes" in (finished / "train.log").read_text()
+    log = (finished / "train.log").read_text()
+    for fact in (
+        "moving_shapes: train 16 videos, 48 captions; val 8 videos, 24 captions",
+        "ViT-tiny-8, random weights",
+        "tokens:                 32 a video at the end, of 12 frames",
+        "trains new matrices:    3 tensors, 1,344 parameters, peak rate 0.001",
+        "steps:                  6 in 3 epochs",
+        "epoch 3/3: loss ",
+    ):
+        assert fact in log
     assert (finished / "checkpoints" / "best.ckpt").is_file()
     assert list(finished.glob("logs/metrics.csv"))
 
