@@ -7,6 +7,7 @@ these alone run once, on random numbers of the right shapes, so that nobody who 
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from retrieval.efficiency.macs import counted_macs, text_macs, video_macs
 from retrieval.errors import UserError
@@ -30,9 +31,9 @@ def cost(model: CLIP, frames: int, words: int) -> dict[str, Any]:
     """
     visual, text = model.visual, model.text
     layouts = plan(visual.reducer, visual.shape, frames)
-    last, device, rank = layouts[-1][1], model.logit_scale.device, lora_rank(model) or 0
-    clips = torch.zeros(1, last.clips * last.class_tokens, model.embed_dim, device=device)
-    kept = torch.zeros(1, words if model.head.every_word else 1, model.embed_dim, device=device)
+    last, rank = layouts[-1][1], lora_rank(model) or 0
+    clips = model.logit_scale.new_zeros(1, last.clips * last.class_tokens, model.embed_dim)
+    kept = model.logit_scale.new_zeros(1, words if model.head.every_word else 1, model.embed_dim)
     video = video_macs(
         layouts,
         frames=frames,
@@ -53,7 +54,7 @@ def cost(model: CLIP, frames: int, words: int) -> dict[str, Any]:
         lora_rank=rank,
     )
     with torch.no_grad():
-        video += reducer_macs(visual.reducer, visual.shape, frames, device)
+        video += reducer_macs(visual.reducer, visual.shape, frames, model.logit_scale)
         video += counted_macs(lambda: model.head.video(clips))
         caption += counted_macs(lambda: model.head.text(kept, torch.ones_like(kept[..., 0], dtype=torch.bool)))
     return {
@@ -64,24 +65,30 @@ def cost(model: CLIP, frames: int, words: int) -> dict[str, Any]:
     }
 
 
-def reducer_macs(reducer: Reducer, tower: TowerShape, frames: int, device: torch.device) -> int:
+def reducer_macs(reducer: Reducer, tower: TowerShape, frames: int, like: Tensor) -> int:
     """Multiply-accumulates of a reducer's own matrix products for one video, counted as its hooks run.
+
+    Args:
+        reducer: built for the tower.
+        tower: the sizes of the video tower.
+        frames: of the video.
+        like: a tensor of the device and type to run on.
 
     Raises:
         UserError: layouts that are not what the hooks leave.
     """
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return counted_macs(lambda: _run_hooks(reducer, tower, frames, device))
+        return counted_macs(lambda: _run_hooks(reducer, tower, frames, like))
 
 
-def _run_hooks(reducer: Reducer, tower: TowerShape, frames: int, device: torch.device) -> None:
-    x = torch.randn(frames, 1 + tower.patches, tower.width, device=device)
-    tokens = Tokens(x, torch.ones_like(x[..., :1]), clips=frames)
+def _run_hooks(reducer: Reducer, tower: TowerShape, frames: int, like: Tensor) -> None:
+    x = like.new_empty(frames, 1 + tower.patches, tower.width).normal_()
+    tokens = Tokens(x, torch.ones(*x.shape[:2], 1, device=x.device), clips=frames)
     for block, (attention, mlp) in enumerate(plan(reducer, tower, frames)):
         tokens = reducer.before_attention(tokens, block)
         _check(reducer, tokens.layout, attention, "layout_before_attention", block)
-        keys = torch.randn(*tokens.x.shape[:2], tower.head_width, device=device)
+        keys = like.new_empty(*tokens.x.shape[:2], tower.head_width).normal_()
         tokens = reducer.after_attention(tokens, keys, block)
         _check(reducer, tokens.layout, mlp, "layout_after_attention", block)
 

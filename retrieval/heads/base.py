@@ -6,9 +6,13 @@ there is: the loss, the ranks, rescoring, examples and latency all call it.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+Similarity = Callable[[Tensor, Tensor], Tensor]
+"""What a head kept of captions, and of videos, to their similarities [caption, video]."""
 
 
 class Head(nn.Module, ABC):

@@ -12,7 +12,6 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.errors import UserError
@@ -21,7 +20,8 @@ from retrieval.jobs.files import write
 from retrieval.jobs.keys import CONF, check_missing
 from retrieval.jobs.logs import leave_log_to_us, log_to_screen, only_to_files
 from retrieval.jobs.processes import is_first_process
-from retrieval.jobs.runs import ERROR, discard_if_empty, register_resolvers
+from retrieval.jobs.resolvers import register_resolvers
+from retrieval.jobs.runs import ERROR, discard_if_empty, is_in_sweep
 
 Job = Callable[[DictConfig], Any]
 
@@ -66,7 +66,7 @@ def guarded(task: Job, started: list[bool]) -> Job:
     @wraps(task)
     def run(config: DictConfig) -> Any:
         started.append(True)
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+        if is_in_sweep():
             return _run_in_sweep(task, config)
         try:
             check_missing(config)

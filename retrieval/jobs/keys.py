@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -33,8 +34,16 @@ def check_missing(config: DictConfig) -> None:
     values = dotted(OmegaConf.to_container(config, resolve=False))
     missing = [key for key, value in values.items() if value == "???" and key != "run_dir"]
     if missing:
-        told = ", ".join(f"{key} is missing" for key in missing)
-        raise UserError(f"{told}: set {' '.join(f'{key}=<value>' for key in missing)}")
+        listed = ", ".join(f"{key} is missing" for key in missing)
+        raise UserError(f"{listed}: set {' '.join(f'{key}=<value>' for key in missing)}")
+
+
+def given_keys() -> set[str]:
+    """The keys and groups that the user names on the command line, or a sweep for its job."""
+    if not HydraConfig.initialized():
+        return set()
+    overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
+    return {override.key_or_group for override in overrides}
 
 
 def dotted(config: Any, name: str = "") -> dict[str, Any]:

@@ -4,10 +4,8 @@ import os
 from contextlib import suppress
 from datetime import datetime
 from itertools import count
-from netrc import NetrcParseError, netrc
 from pathlib import Path
 from shutil import rmtree
-from urllib.parse import urlsplit
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -41,9 +39,10 @@ def start_run(config: DictConfig) -> Path:
     config.run_dir = str(folder)
     if is_first_process():
         os.environ[HANDED_ON] = str(folder)
-        if not _is_in_sweep():  # there the config as it was composed is compared by the sweep that goes on
+        if not is_in_sweep():  # there the config as it was composed is compared by the sweep that goes on
             save_config(config)
-        (folder / ERROR).unlink(missing_ok=True)
+        for stale in (ERROR, METRICS):  # of the run before it went on
+            (folder / stale).unlink(missing_ok=True)
         log_to_file(folder / f"{_command()}.log")
     return folder
 
@@ -106,7 +105,7 @@ def _folder(config: DictConfig) -> Path:
         return newest
     if is_first_process():
         return claim(Path(config.output, config.name))
-    # Processes that others than Lightning have started are told nothing, and write nothing either.
+    # Processes that others than Lightning have started do not know the folder, and write nothing either.
     return Path(os.environ.get(HANDED_ON) or Path(config.output, config.name, "of_first_process"))
 
 
@@ -140,28 +139,10 @@ def _last_checkpoint(config: DictConfig) -> Path | None:
     return newest and newest / LAST_CHECKPOINT
 
 
-def _is_in_sweep() -> bool:
+def is_in_sweep() -> bool:
+    """Whether this job is one of several that one command runs."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def _command() -> str:
     return str(HydraConfig.get().job.config_name) if HydraConfig.initialized() else "job"
-
-
-def wandb_mode() -> str:
-    """What WANDB_MODE says; without it online where a key is set, in WANDB_API_KEY or by a login, else offline."""
-    return os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") or _login() else "offline")
-
-
-def _login() -> bool:
-    """Whether `wandb login` has left a key for the server in the user's netrc file."""
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
-    try:
-        return bool(host and netrc(os.environ.get("NETRC")).authenticators(host))
-    except (OSError, NetrcParseError):
-        return False
-
-
-def register_resolvers() -> None:
-    """Make `${wandb_mode:}` known to configs."""
-    OmegaConf.register_new_resolver("wandb_mode", wandb_mode, replace=True)

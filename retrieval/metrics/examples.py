@@ -42,7 +42,8 @@ def retrieval_examples(items: Items, queries: int, top: int) -> list[Example]:
     ranks, _ = retrieval_ranks(scores, items.video_of_caption, captions, list(places.split(CHUNK)))
     chosen = ranks.argsort(stable=True)[spread(len(ranks), queries).to(ranks.device)]
     right = items.video_of_caption[chosen]
-    values, found = best_videos(scores(chosen, places)[0], right, top)
+    similarities = torch.cat([scores(chosen, part)[0] for part in places.split(CHUNK)], dim=1)
+    values, found = best_videos(similarities, right, top)
     found = items.video_index[found]
     columns = (items.caption_index[chosen], items.video_index[right], ranks[chosen], found, values)
     rows = zip(*(column.tolist() for column in columns), strict=True)

@@ -1,4 +1,4 @@
-"""The retrieval metrics of `functional.py` for features that come in batches, on any number of processes."""
+"""The retrieval metrics of `recall.py` for features that come in batches, on any number of processes."""
 
 from typing import Any, NamedTuple
 
@@ -9,10 +9,11 @@ from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
 from retrieval.errors import UserError
+from retrieval.heads.base import Similarity
 from retrieval.heads.mean import cosine
 from retrieval.metrics.recall import CHUNK, check_knobs, retrieval_metrics
 from retrieval.metrics.rescoring import RESCORINGS, Querybank
-from retrieval.metrics.scores import Scores, Similarity, check_finite, feature_scores
+from retrieval.metrics.scores import Scores, check_finite, feature_scores
 
 VIDEO, BANK = -1, -2  # stand for the index of a caption's video where there is none
 ALONE = -1  # stands for the number of a vector in its item where an item is one vector
@@ -49,7 +50,7 @@ class RetrievalMetrics(Metric):
     """The metrics of features that come in batches, on any number of processes.
 
     Videos and captions are known by their index in the dataset: what a padded sampler repeats is dropped by it, and
-    a caption finds its video by it. `compute` returns the metrics (keys: `functional.py`) and the counts `videos`,
+    a caption finds its video by it. `compute` returns the metrics (keys: `recall.py`) and the counts `videos`,
     `captions`, `videos_without_caption` and `captions_without_video`; the latter are dropped. Videos without a caption
     stay as candidates of t2v. Every process needs at least one update.
 

@@ -12,13 +12,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from retrieval.errors import UserError
+from retrieval.heads.base import Similarity
 from retrieval.heads.mean import cosine
 
 Indices = Int[Tensor, " _"]
 Block = Float[Tensor, "caption video"]
 Scores = Callable[[Indices, Indices], tuple[Block, Block]]
-Similarity = Callable[[Tensor, Tensor], Tensor]
-"""Of a head: what it kept of captions, and of videos, to their similarities [caption, video]."""
 
 
 def matrix_scores(similarity: Float[Tensor, "caption video"]) -> Scores:

@@ -73,20 +73,29 @@ def model_of(content: dict[str, Any], source: str, reducer: Reducer | None = Non
 
 
 def _from_checkpoint(content: dict[str, Any], source: str, reducer: Reducer | None, head: Head | None) -> CLIP:
-    architecture = Architecture(**content["architecture"])
-    ours = reducer or build_saved(content["reducer"], Reducer, source)
+    try:
+        architecture, rank, tensors = (
+            Architecture(**content["architecture"]),
+            content["lora_rank"],
+            content["state_dict"],
+        )
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{source}: a checkpoint of another version of this package ({error})") from error
+    ours = reducer or build_saved(content.get("reducer"), Reducer, source)
     compared = head or _saved_head(content, source)
     model = CLIP(architecture.build(), architecture, ours, compared)
-    if content["lora_rank"] is not None:
-        lora(model, content["lora_rank"])
-    tensors = content["state_dict"].items()
-    weights = {name.removeprefix("model."): value for name, value in tensors if name.startswith("model.")}
+    if rank is not None:
+        lora(model, rank)
+    weights = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     try:
         fill(model, weights, model.state_dict(), source)
     except UserError as error:
         if not (reducer or head):
             raise
-        raise UserError(f"{source} was trained with {trained_with(content)}: leave reducer= and head= out") from error
+        raise UserError(
+            f"{source} was trained with {trained_with(content)}: leave reducer= and head= out, or set them to these "
+            f"({error})"
+        ) from error
     return model
 
 
@@ -97,8 +106,8 @@ def _saved_head(content: dict[str, Any], source: str) -> Head:
 
 def trained_with(content: dict[str, Any]) -> str:
     """The reducer and the head that a checkpoint of ours names, in words."""
-    names = [target.rpartition(".")[2] for target in targets(content["reducer"])]
-    reducer = " + ".join(name for name in names if name != "Chain").replace("Reducer", "no reducer")
+    names = [target.rpartition(".")[2] for target in targets(content.get("reducer"))]
+    reducer = " + ".join("no reducer" if name == "Reducer" else name for name in names if name != "Chain")
     heads = [target.rpartition(".")[2] for target in targets(content.get("head"))]
     return f"{reducer or 'a reducer it does not tell'} and the head {heads[0] if heads else 'Mean'}"
 

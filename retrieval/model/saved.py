@@ -74,7 +74,10 @@ def _build_dict(config: dict[Any, Any], kind: type[nn.Module], source: str) -> A
             f"{source}: made with {target}, which is no {what} that is known here: add the folder of your own configs "
             f"that name it (--config-dir=…), import its module, or name the {what}"
         )
-    return known(**knobs)
+    try:
+        return known(**knobs)
+    except TypeError as error:
+        raise UserError(f"{source}: made with another version of {target} ({error})") from error
 
 
 def _classes(kind: type[Part]) -> list[type[Part]]:

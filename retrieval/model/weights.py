@@ -32,12 +32,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        if _is_torchscript(path):
+        if path.suffix == ".pt" and _is_torchscript(path):
             return torch.jit.load(path, map_location="cpu").state_dict()
-        return torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, zipfile.BadZipFile) as error:
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path}: damaged or not a weights file ({cause})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a weights file, but a {type(content).__name__}")
+    return content
 
 
 def fill(module: nn.Module, weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: str) -> None:
@@ -67,8 +70,16 @@ def listing(names: Collection[str], most: int = 3) -> str:
 
 
 def _is_torchscript(path: Path) -> bool:
-    """OpenAI's own files are TorchScript archives."""
+    """OpenAI's own files are TorchScript archives.
+
+    Raises:
+        UserError: one that would run code as it is read.
+    """
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+        names = archive.namelist()
+        code = [name for name in names if name.endswith(".py")]
+        if any(b"__setstate__" in archive.read(name) for name in code):
+            raise UserError(f"{path}: refused, for this TorchScript archive runs code of its own as it is read")
+    return any(name.endswith("/constants.pkl") for name in names)

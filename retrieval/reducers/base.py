@@ -120,7 +120,7 @@ class Reducer(nn.Module):
 
         Args:
             tower: the sizes of the video tower.
-            position_embedding: CLIP's own for the patches of a frame, for those who start from it.
+            position_embedding: CLIP's own for the patches of a frame, for parameters that start from it.
 
         Raises:
             UserError: settings that the tower cannot serve, with the numbers and the knob.

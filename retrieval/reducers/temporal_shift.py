@@ -1,4 +1,4 @@
-"""Temporal shift of the patches (TSM, ICCV 2019, as CenterCLIP, SIGIR 2022, compares with it): no token goes."""
+"""Temporal shift of the patches (TSM, ICCV 2019, as CenterCLIP, SIGIR 2022, compares with it): no token is dropped."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Token shift (Zhang et al., ACM MM 2021, as CenterCLIP, SIGIR 2022, compares with it): no token goes."""
+"""Token shift (Zhang et al., ACM MM 2021, as CenterCLIP, SIGIR 2022, compares with it): no token is dropped."""
 
 import torch
 from jaxtyping import Float

@@ -7,15 +7,16 @@ from typing import Any
 import lightning as L
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
+from hydra.errors import HydraException
 from hydra.utils import get_class, instantiate
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from retrieval.data import RetrievalDataModule
 from retrieval.errors import UserError
 from retrieval.heads import Head
+from retrieval.jobs.runs import is_in_sweep
 from retrieval.metrics import RetrievalMetrics
 from retrieval.model import CLIP, load_model, read_checkpoint
 from retrieval.model.loading import model_of
@@ -91,8 +92,7 @@ def build_trainer(config: DictConfig, *callbacks: L.Callback) -> L.Trainer:
 
 def _is_watched() -> bool:
     """Whether a progress bar is seen: on a terminal, and not among the lines of other jobs of a sweep."""
-    in_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-    return sys.stdout.isatty() and not in_sweep
+    return sys.stdout.isatty() and not is_in_sweep()
 
 
 def best_checkpoint(trainer: L.Trainer) -> ModelCheckpoint:
@@ -128,6 +128,9 @@ def _import_named(content: dict[str, Any]) -> None:
     for part, kind in PARTS.items():
         unknown = {target for target in targets(content.get(part)) if known_class(target, kind) is None}
         for option in loader.get_group_options(part) if unknown else ():
-            target = compose(f"{part}/{option}")[part].get("_target_")
-            if target in unknown:
+            try:
+                named = targets(OmegaConf.to_container(compose(f"{part}/{option}")[part]))
+            except (HydraException, OmegaConfBaseException):
+                continue  # an option that is more than one of its group
+            for target in unknown.intersection(named):
                 get_class(target)

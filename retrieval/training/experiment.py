@@ -1,26 +1,35 @@
-"""What a checkpoint tells of its training beside its weights, and an evaluation that takes it from there.
+"""What a checkpoint says of its training beside its weights, and a job that takes it from there.
 
-The file tells names of options and plain values, which are looked up in the user's own conf: it chooses among what is
+The file holds names of options and plain values, which are looked up in the user's own conf: it chooses among what is
 there, and nothing in it is interpolated or run.
 """
 
 import logging
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from retrieval.data import RetrievalDataModule
 from retrieval.errors import UserError
+from retrieval.jobs.keys import dotted, given_keys
 
 CHOICES = ("data", "data/sampler")
-PLACE = ("data.root", "data.videos", "data.captions", "data.corpus", "data.held_out", "data.validate_on_test")
+PLACE = (
+    "data.root",
+    "data.videos",
+    "data.captions",
+    "data.corpus",
+    "data.held_out",
+    "data.held_out_seed",
+    "data.validate_on_test",
+)
 """Knobs that say which videos those were: they go with the choice of data."""
 READING = ("words", "data.frames", "data.sampler")
 """Knobs that say how the model reads them: they go with the model."""
@@ -30,26 +39,27 @@ _log = logging.getLogger(__name__)
 
 
 def describe(config: DictConfig) -> dict[str, Any]:
-    """What a later evaluation takes from a training: its data, frames and words; empty outside a Hydra job."""
+    """What a later job takes from a training: its data, frames and words; empty outside a Hydra job."""
     if not HydraConfig.initialized():
         return {"choices": {}, "knobs": {}}
     groups = (*CHOICES, "backbone", "reducer", "head")
     choices = {group: HydraConfig.get().runtime.choices.get(group) for group in groups}
-    knobs = _knobs(config)
+    knobs = {name: _value(config, name) for name in _leaves(config) if _is_among(name, (*PLACE, *READING))}
     if "data.root" in knobs:
         knobs["data.root"] = str(Path(knobs["data.root"]).absolute())
     return {"choices": choices, "knobs": knobs}
 
 
 def selected_on(content: dict[str, Any]) -> str | None:
-    """What a checkpoint of ours was chosen on; None where the file does not tell."""
+    """What a checkpoint of ours was chosen on; None where the file does not say."""
     return content.get(RetrievalDataModule.__qualname__, {}).get("selected_on")
 
 
-def recalled(name: str, content: dict[str, Any], source: str) -> DictConfig:
+def recalled(asked: DictConfig, name: str, content: dict[str, Any], source: str) -> DictConfig:
     """The config of a job with the checkpoint's data, frames and words wherever the user names no others.
 
     Args:
+        asked: the job's config, composed without the checkpoint.
         name: of the job's file in conf/.
         content: of the checkpoint.
         source: the checkpoint's file, for messages.
@@ -57,62 +67,66 @@ def recalled(name: str, content: dict[str, Any], source: str) -> DictConfig:
     Raises:
         UserError: data that no option here is called by, or anything but plain values.
     """
-    choices, knobs = _plain(content.get("experiment") or _of_older(content), source)
-    overrides = list(HydraConfig.get().overrides.task)
-    given = {override.key_or_group for override in OverridesParser.create().parse_overrides(overrides)}
-    taken = {group: choice for group, choice in choices.items() if group in CHOICES and group not in given and choice}
+    choices, knobs = _checked(content.get("experiment") or _of_older(content), source)
+    given, groups = given_keys(), HydraConfig.get().runtime.choices
+    taken = {group: choices[group] for group in CHOICES if choices.get(group) and group in groups.keys() - given}
     _check_choices(taken, source)
+    overrides = HydraConfig.get().overrides.task
     whole = compose(name, [*(f"{group}={choice}" for group, choice in taken.items()), *overrides])
-    for knob, value in knobs.items():
-        if _is_taken(knob, given) and OmegaConf.select(whole, knob, throw_on_missing=False) != value:
+    for knob in knobs if "data" in groups else filter(_is_reading, knobs):
+        if _is_taken(knob, given) and _value(whole, knob) != knobs[knob]:
             try:
-                OmegaConf.update(whole, knob, value)
+                OmegaConf.update(whole, knob, knobs[knob])
             except OmegaConfBaseException as error:
-                raise UserError(
-                    f"{source} was trained with {knob}={value}, which does not fit here: {error}"
-                ) from error
-    _tell(whole, choices, knobs, given)
+                setting = f"{knob}={knobs[knob]}"
+                raise UserError(f"{source} was trained with {setting}, which does not fit here: {error}") from error
+    _warn_of_changes(whole, choices, knobs, given)
+    if not OmegaConf.is_missing(asked, "run_dir"):
+        whole.run_dir = asked.run_dir
     return whole
+
+
+def _is_among(name: str, knobs: Collection[str]) -> bool:
+    return any(name == knob or name.startswith(f"{knob}.") for knob in knobs)
+
+
+def _is_reading(name: str) -> bool:
+    return _is_among(name, READING)
 
 
 def _is_taken(knob: str, given: set[str]) -> bool:
     """Whether a knob is the checkpoint's to say: neither it nor the choice that it belongs to is given by the user."""
-    if knob in given or (knob.startswith("data.sampler") and "data/sampler" in given):
+    if knob in given or (knob == "words" and "data.words" in given):
         return False
-    return knob.startswith(READING) or (knob.startswith(PLACE) and "data" not in given)
+    if _is_among(knob, ["data.sampler"]) and "data/sampler" in given:
+        return False
+    return _is_reading(knob) or (_is_among(knob, PLACE) and "data" not in given)
 
 
-def _tell(config: DictConfig, choices: dict[str, Any], knobs: dict[str, Any], given: set[str]) -> None:
+def _warn_of_changes(config: DictConfig, choices: dict[str, Any], knobs: dict[str, Any], given: set[str]) -> None:
     """Warn of what the user changed against the training."""
-    for group in sorted(choices.keys() & given):
-        ours = HydraConfig.get().runtime.choices.get(group)
-        if ours != choices[group]:
-            _log.warning("%s=%s, but the checkpoint was trained with %s", group, ours, choices[group])
-    for knob, theirs in knobs.items():
-        ours = OmegaConf.select(config, knob, throw_on_missing=False)
-        if knob in given and ours != theirs:
-            _log.warning("%s=%s, but the checkpoint was trained with %s", knob, ours, theirs)
+    ours = {group: HydraConfig.get().runtime.choices.get(group) for group in choices.keys() & given}
+    ours |= {knob: _value(config, knob) for knob in knobs if not _is_taken(knob, given)}
+    for name, value in sorted(ours.items()):
+        theirs = (choices | knobs)[name]
+        if value is not None and value != theirs:
+            _log.warning("%s=%s, but the checkpoint was trained with %s", name, value, theirs)
 
 
-def _knobs(config: DictConfig) -> dict[str, Any]:
-    plain: Any = OmegaConf.to_container(config, resolve=False)
-    leaves: dict[str, Any] = {}
+def _leaves(config: DictConfig) -> list[str]:
+    """The dotted names of all values that are no dicts, a list's as one; `_target_` and the like left out."""
+    nodes = dotted(OmegaConf.to_container(config, resolve=False))
+    plain = [name for name, value in nodes.items() if not isinstance(value, dict) and re.fullmatch(NAME, name)]
+    return [name for name in plain if not isinstance(nodes.get(name.rpartition(".")[0]), list)]
 
-    def collect(node: Any, name: str) -> None:
-        if isinstance(node, dict):
-            for key, value in node.items():
-                if not str(key).startswith("_"):
-                    collect(value, f"{name}.{key}".lstrip("."))
-        elif name.startswith((*PLACE, *READING)):
-            value = OmegaConf.select(config, name)
-            leaves[name] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
-    collect({"words": plain["words"], "data": plain["data"]}, "")
-    return leaves
+def _value(config: DictConfig, name: str) -> Any:
+    value = OmegaConf.select(config, name, throw_on_missing=False)
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def _of_older(content: dict[str, Any]) -> dict[str, Any]:
-    """What checkpoints told before they told all: frames and words."""
+    """What checkpoints said before they said all: frames and words."""
     sizes = content.get(RetrievalDataModule.__qualname__, {})
     return {"choices": {}, "knobs": {knob: sizes[knob] for knob in ("data.frames", "words") if knob in sizes}}
 
@@ -127,7 +141,7 @@ def _check_choices(choices: dict[str, Any], source: str) -> None:
             )
 
 
-def _plain(experiment: Any, source: str) -> tuple[Any, Any]:
+def _checked(experiment: Any, source: str) -> tuple[Any, Any]:
     """Choices and knobs, if they are names and plain values: no knob of a file's may name a class or interpolate.
 
     Raises:

@@ -4,15 +4,13 @@ A loss is a module, so that it may have parameters, which train as new ones do. 
 `similarity`, what the head kept of the captions and of their videos, pair by pair, and the logit scale.
 """
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float
 from open_clip.loss import gather_features
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Similarity = Callable[[Tensor, Tensor], Tensor]
+from retrieval.heads.base import Similarity
 
 
 class Contrastive(nn.Module):

@@ -60,7 +60,7 @@ class RetrievalModule(L.LightningModule):
             model.text.compile()
 
     def on_train_epoch_start(self) -> None:
-        """Draw every epoch's random numbers from seed, rank and epoch alone, so that a resumed run draws the same."""
+        """Seed every epoch's random numbers by seed, rank and epoch alone, so that a resumed run draws the same."""
         torch.manual_seed(hash((self.seed, self.global_rank, self.current_epoch)))
 
     def training_step(self, batch: TrainingBatch, batch_index: int) -> Float[Tensor, ""]:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from retrieval.efficiency.cost import cost, trained_parameters
 from retrieval.errors import UserError
+from retrieval.jobs.keys import given_keys
 from retrieval.jobs.results import Results
 from retrieval.jobs.runs import LAST, METRICS, is_finished, resumed_checkpoint, start_run
 from retrieval.model import CLIP, read_checkpoint
@@ -84,13 +85,13 @@ def evaluate(asked: DictConfig) -> None:
     """
     L.seed_everything(asked.seed, workers=True, verbose=False)
     content = read_checkpoint(Path(asked.ckpt_path)) if asked.ckpt_path else {}
-    config = recalled("evaluate", content, asked.ckpt_path) if "architecture" in content else asked
+    config = recalled(asked, "evaluate", content, asked.ckpt_path) if "architecture" in content else asked
     module = build_evaluation(config, content)
     data = build_datamodule(config, module.model, with_bank=module.metrics.takes_bank, test_split=config.split)
     facts = _facts(config, module.model, content)
     if config.name is None:
         config.name = "-".join(
-            ["evaluate", *(facts[part] for part in ("data", "backbone", "reducer", "head")), config.split]
+            ["evaluate", *facts.values(), f"{config.data.frames}_frames", f"{config.words}_words", config.split]
         )
     folder = start_run(config)
     asked.run_dir = config.run_dir  # for who cleans up after a mistake
@@ -126,12 +127,13 @@ def _finished(checkpoint: Path, config: DictConfig) -> float | None:
 def _facts(config: DictConfig, model: CLIP, content: dict[str, Any] | None = None) -> dict[str, str]:
     """The names of what is measured: options as the user or the checkpoint chose them."""
     choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
-    trained = (content or {}).get("experiment", {}).get("choices", {})
-    given = {override.partition("=")[0] for override in HydraConfig.get().overrides.task}
+    trained, given = (content or {}).get("experiment", {}).get("choices", {}), given_keys()
     names = {
-        group: choices.get(group) if group in given or not trained.get(group) else trained[group]
+        group: trained[group] if trained.get(group) and group not in given else choices.get(group)
         for group in ("data", "backbone", "reducer", "head")
     }
+    if config.get("ckpt_path") and content is not None:  # the file brings the backbone, whatever is chosen
+        names["backbone"] = trained.get("backbone") or Path(config.ckpt_path).name
     names["reducer"] = names["reducer"] or part_name(model.visual.reducer)
     names["head"] = names["head"] or part_name(model.head)
     return {group: str(name) for group, name in names.items()}

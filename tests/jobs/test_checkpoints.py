@@ -123,8 +123,20 @@ def test_a_folder_of_real_videos_is_evaluated(finished, tmp_path):
     assert (results["videos"], results["captions"]) == (12, 36)
 
 
-def test_a_picture_is_drawn_of_a_checkpoints_tokens(finished, place):
+def test_a_picture_is_drawn_of_a_checkpoints_own_reducer(place, capsys):
+    knobs = ["experiment=smoke", "trainer.max_epochs=1", "reducer=kmedoids", "reducer.num_clusters=20", "data.frames=8"]
+    checkpoint = run_here(place, "kmedoids", *knobs) / "checkpoints" / "best.ckpt"
     video, picture = next(place.glob("*/test/*.mp4")), place / "tokens.png"
-    checkpoint = finished / "checkpoints" / "best.ckpt"
-    call(draw, f"output={place}", f"video={video}", f"picture={picture}", f"ckpt_path={checkpoint}")
+    arguments = [f"output={place}", f"video={video}", f"ckpt_path={checkpoint}", "blocks=[7]"]
+    call(draw, *arguments, f"picture={picture}")
     assert picture.read_bytes().startswith(b"\x89PNG")
+    told = fail(draw, capsys, *arguments, "reducer=tempme", "data.frames=12")
+    assert "was trained with KMedoids and the head Mean" in told
+    assert "picture=a.wav: its ending names no known format" in fail(draw, capsys, *arguments, "picture=a.wav")
+
+
+def test_the_jobs_of_a_sweep_evaluate_into_their_folders(place, finished):
+    checkpoint = f"ckpt_path={finished / 'checkpoints' / 'best.ckpt'}"
+    call(evaluate, "-m", checkpoint, "split=val,test", f"hydra.sweep.dir={place / 'splits'}", f"output={place}")
+    splits = {path.parent.name: json.loads(path.read_text())["split"] for path in place.glob("splits/*/metrics.json")}
+    assert splits == {"split-val": "val", "split-test": "test"}

@@ -113,3 +113,27 @@ def test_a_published_checkpoint_brings_its_adapters_and_wants_its_positions(tmp_
         load_model(path, TempMe(positions=False))
     with pytest.raises(ValueError, match="the weights come with rank 8"):
         load_model(path, tempme_of(reference.config), lora_rank=4)
+
+
+class Evil(torch.nn.Module):
+    """Runs code of its own when it is read."""
+
+    @torch.jit.export
+    def __getstate__(self):
+        return 1
+
+    @torch.jit.export
+    def __setstate__(self, state: int):
+        print("read")
+
+
+def test_an_archive_that_runs_code_is_refused(tmp_path):
+    torch.jit.script(Evil()).save(str(tmp_path / "evil.pt"))
+    with pytest.raises(ValueError, match=r"evil\.pt: refused, for this TorchScript archive runs code of its own"):
+        load_model(tmp_path / "evil.pt")
+
+
+def test_what_is_no_dict_is_refused(tmp_path):
+    torch.save(torch.zeros(2), tmp_path / "tensor.pt")
+    with pytest.raises(ValueError, match=r"tensor\.pt: not a weights file, but a Tensor"):
+        load_model(tmp_path / "tensor.pt")

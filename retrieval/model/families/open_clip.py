@@ -108,7 +108,8 @@ def pretrained(name: str, tag: str) -> open_clip.CLIP:
     socket.setdefaulttimeout(TIMEOUT)
     try:
         if repository and not _is_cached(repository) and not getproxies():
-            socket.create_connection((urlsplit(ENDPOINT).hostname or "", 443)).close()
+            hub = urlsplit(ENDPOINT)
+            socket.create_connection((hub.hostname or "", hub.port or (80 if hub.scheme == "http" else 443))).close()
         open_clip.download_pretrained(config)
     except Exception as error:  # each of open_clip's ways to download has errors of its own
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
