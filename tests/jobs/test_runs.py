@@ -8,7 +8,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from retrieval.errors import UserError
-from retrieval.jobs.runs import HANDED_ON, claim, is_finished, newest_run, resumed_checkpoint, start_run, wandb_mode
+from retrieval.jobs.resolvers import wandb_mode
+from retrieval.jobs.runs import HANDED_ON, claim, is_finished, newest_run, resumed_checkpoint, start_run
 
 
 @pytest.fixture
