@@ -22,7 +22,7 @@ from retrieval.data.batches import (
     collate_videos,
 )
 from retrieval.data.corpora.base import Corpus, Record, check_choice, check_files
-from retrieval.data.dataset import ClipReader, EvaluationCaptions, EvaluationVideos, Open, TrainingPairs
+from retrieval.data.dataset import EvaluationCaptions, EvaluationVideos, FrameReader, Open, TrainingPairs
 from retrieval.data.decoder import Decoder
 from retrieval.data.loading import EpochSampler, TrainingLoader, gathered, possible_batch_size
 from retrieval.data.protocol import read_split
@@ -42,9 +42,9 @@ class RetrievalDataModule(L.LightningDataModule):
         corpus: from `paths` to the captioned videos.
         image_size: side of the square frames that the model takes, in pixels.
         tokenizer: texts to token ids [text, word].
-        frames: per clip.
+        frames: per video.
         sampler: which frames of a video those are.
-        augmentation: from the image size to the training transform of a clip.
+        augmentation: from the image size to the training transform of the frames of a video.
         batch_size: training videos per batch and device.
         eval_batch_size: videos, and captions, per batch and device in evaluation.
         num_workers: processes that read videos, each with one decoding thread; 0: the main process.
@@ -123,8 +123,8 @@ class RetrievalDataModule(L.LightningDataModule):
         self.bank: BankCaptions | None = None
         self.store, self.frames_from = store, frames_from
         read_from: Open = partial(decoder, short_side=short_side) if frames_from == "video" else store.open
-        self.training_reader = ClipReader(frames, sampler, augmentation(image_size), read_from)
-        self.evaluation_reader = ClipReader(frames, sampler, resize_and_crop(image_size), read_from)
+        self.training_reader = FrameReader(frames, sampler, augmentation(image_size), read_from)
+        self.evaluation_reader = FrameReader(frames, sampler, resize_and_crop(image_size), read_from)
         self.records: dict[str, list[Record]] = {}
         self.skipped: list[str] = []
         self._listed: set[str] = set()

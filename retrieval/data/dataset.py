@@ -17,17 +17,17 @@ from torch.utils.data import Dataset
 from retrieval.data.batches import CaptionSample, TrainingSample, VideoSample
 from retrieval.data.corpora.base import Record
 from retrieval.data.decoder import VideoError, VideoFile
-from retrieval.data.sampling import ClipError, Sampler
-from retrieval.data.transforms import transform_clip
+from retrieval.data.sampling import PartError, Sampler
+from retrieval.data.transforms import transform_frames
 
-Draw = tuple[int, int]  # index and epoch
+SampleKey = tuple[int, int]  # index and epoch
 Open = Callable[[Path], VideoFile]
 Read = TypeVar("Read", TrainingSample, VideoSample)
 
 
 @dataclass(frozen=True)
-class ClipReader:
-    """From a record to its clip: `open` the video, read `frames` frames that `sampler` chooses, `transform` them."""
+class FrameReader:
+    """From a record to its frames: `open` the video, read `frames` frames that `sampler` chooses, `transform` them."""
 
     frames: int
     sampler: Sampler
@@ -35,7 +35,7 @@ class ClipReader:
     open: Open
 
     def __call__(self, record: Record, generator: Generator | None = None) -> UInt8[Tensor, "frame 3 size size"]:
-        """The clip; random draws come from `generator`, None: evaluation.
+        """The frames; random numbers come from `generator`, None: evaluation.
 
         Raises:
             VideoError: a video that cannot be read, or does not have the part that the record tells of.
@@ -43,12 +43,12 @@ class ClipReader:
         video = self.open(record.path)
         try:
             indices = self.sampler(video.total, video.fps, self.frames, record.start, record.end, generator)
-        except ClipError as error:
+        except PartError as error:
             raise VideoError(f"{record.path}: {error}") from error
-        return transform_clip(video.read(indices), self.transform, generator)
+        return transform_frames(video.read(indices), self.transform, generator)
 
 
-def draw_generator(seed: int, epoch: int, index: int) -> Generator:
+def sample_generator(seed: int, epoch: int, index: int) -> Generator:
     """The generator of one sample of one epoch."""
     digest = hashlib.sha256(f"{seed},{epoch},{index}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
@@ -76,13 +76,13 @@ class TrainingPairs(Dataset[TrainingSample]):
 
     Args:
         records: the videos.
-        reader: from record to clip.
+        reader: from record to frames.
         pairs: "video": a sample per video, with a random one of its captions; "caption": a sample per caption.
         seed: of the random choices.
         on_error: "raise", or "skip" to put the next sample in a broken one's place.
     """
 
-    def __init__(self, records: Sequence[Record], reader: ClipReader, pairs: str, seed: int, on_error: str) -> None:
+    def __init__(self, records: Sequence[Record], reader: FrameReader, pairs: str, seed: int, on_error: str) -> None:
         self.reader, self.seed, self.on_error = reader, seed, on_error
         self.samples: list[tuple[Record, Sequence[str]]] = [(record, record.captions) for record in records]
         if pairs == "caption":
@@ -91,13 +91,13 @@ class TrainingPairs(Dataset[TrainingSample]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, draw: Draw | int) -> TrainingSample:
+    def __getitem__(self, key: SampleKey | int) -> TrainingSample:
         """The sample of (index, epoch); a bare index, from a sampler that Lightning put in place, is of epoch 0."""
-        index, epoch = draw if isinstance(draw, tuple) else (draw, 0)
+        index, epoch = key if isinstance(key, tuple) else (key, 0)
         return read_or_skip(lambda index: self._read(index, epoch), index, len(self), self.on_error)
 
     def _read(self, index: int, epoch: int) -> TrainingSample:
-        generator = draw_generator(self.seed, epoch, index)
+        generator = sample_generator(self.seed, epoch, index)
         record, captions = self.samples[index]
         caption = captions[int(torch.randint(len(captions), (), generator=generator))]
         return TrainingSample(self.reader(record, generator), caption)
@@ -106,7 +106,7 @@ class TrainingPairs(Dataset[TrainingSample]):
 class EvaluationVideos(Dataset[VideoSample]):
     """Videos, each once; with on_error=skip a broken one's place is taken by another, under that one's own index."""
 
-    def __init__(self, records: Sequence[Record], reader: ClipReader, on_error: str) -> None:
+    def __init__(self, records: Sequence[Record], reader: FrameReader, on_error: str) -> None:
         self.records, self.reader, self.on_error = records, reader, on_error
 
     def __len__(self) -> int:

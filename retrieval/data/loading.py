@@ -8,7 +8,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from retrieval.data.batches import TrainingBatch, TrainingSample
-from retrieval.data.dataset import Draw
+from retrieval.data.dataset import SampleKey
 from retrieval.errors import UserError
 
 FEWEST_PAIRS = 2  # a contrastive loss needs a second video to tell a caption's own from
@@ -32,7 +32,7 @@ class EpochSampler(DistributedSampler[int]):
         if epoch != self.epoch:
             self.resume(epoch, 0)
 
-    def __iter__(self) -> Iterator[Draw]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[SampleKey]:  # type: ignore[override]
         return ((index, self.epoch) for index in islice(super().__iter__(), self.skip, None))
 
 

@@ -28,10 +28,10 @@ def hold_out(records: Sequence[Record], share: float, seed: int) -> tuple[list[R
     if not 0 < share < 1:
         raise UserError(f"data.held_out={share}, must be between 0 and 1")
 
-    def draw(path: Path) -> bytes:
+    def order(path: Path) -> bytes:
         return hashlib.sha256(f"{seed},{path.stem}".encode()).digest()
 
-    files = sorted({record.path for record in records}, key=draw)
+    files = sorted({record.path for record in records}, key=order)
     chosen = set(files[: max(1, round(share * len(files)))])
     if len(chosen) == len(files):
         raise UserError(f"data.held_out={share} of {len(files)} training videos leaves none to train on")

@@ -1,6 +1,6 @@
 """Which frames of a video are read: pure functions that return exactly as many indices as asked for, in order.
 
-Both repeat frames where the clip has too few. With `generator` None (evaluation) both are deterministic.
+Both repeat frames where the part has too few. With `generator` None (evaluation) both are deterministic.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ import torch
 from retrieval.errors import UserError
 
 
-class ClipError(ValueError):
-    """A video that does not have the clip that is asked of it."""
+class PartError(ValueError):
+    """A video that does not have the part that is asked of it."""
 
 
 @runtime_checkable
@@ -42,14 +42,14 @@ def even_frames(
 ) -> list[int]:
     """`rate` frames a second, then evenly `count` of those (CLIP4Clip, TempMe), in training too.
 
-    A clip with fewer than `count` of those is sampled evenly from its first frame to its last, and evenly in time: its
+    A part with fewer than `count` of those is sampled evenly from its first frame to its last, and evenly in time: its
     reverse gives the same frames.
 
     Raises:
-        ClipError: a clip that begins after the video's end or has no frame.
+        PartError: a part that begins after the video's end or has no frame.
         UserError: an impossible `count` or `rate`.
     """
-    first, frames = _clip(total, fps, count, start, end)
+    first, frames = _part(total, fps, count, start, end)
     if not rate > 0:
         raise UserError(f"data.sampler.rate={rate} frames a second, must be positive")
     stride = max(1, round(fps / rate))
@@ -70,29 +70,31 @@ def segment_frames(
     """A frame from each of `count` equal segments: at random in training, the centres in evaluation (TSN).
 
     Raises:
-        ClipError: a clip that begins after the video's end or has no frame.
+        PartError: a part that begins after the video's end or has no frame.
         UserError: an impossible `count`.
     """
-    first, frames = _clip(total, fps, count, start, end)
+    first, frames = _part(total, fps, count, start, end)
     if generator is None:
         centres = [(segment + 0.5) * frames / count - 0.5 for segment in range(count)]
         return [first + offset for offset in _mirrored(centres, frames)]
-    draws = torch.rand(count, generator=generator, dtype=torch.float64).tolist()
-    return [first + min(frames - 1, floor((segment + draw) * frames / count)) for segment, draw in enumerate(draws)]
+    offsets = torch.rand(count, generator=generator, dtype=torch.float64).tolist()
+    return [
+        first + min(frames - 1, floor((segment + offset) * frames / count)) for segment, offset in enumerate(offsets)
+    ]
 
 
-def _clip(total: int, fps: float, count: int, start: float | None, end: float | None) -> tuple[int, int]:
-    """First frame and number of frames, at least 1, of the clip between `start` and `end`."""
+def _part(total: int, fps: float, count: int, start: float | None, end: float | None) -> tuple[int, int]:
+    """First frame and number of frames, at least 1, of the part between `start` and `end`."""
     if total < 1 or not fps > 0:
-        raise ClipError(f"it has {total} frames at {fps} frames a second: nothing to sample from")
+        raise PartError(f"it has {total} frames at {fps} frames a second: nothing to sample from")
     if count < 1:
         raise UserError(f"data.frames={count}, must be at least 1")
     first = 0 if start is None else floor(start * fps)
     if first >= total:
-        raise ClipError(f"the clip starts at {start} s, but the video ends at {total / fps:.2f} s")
+        raise PartError(f"the part starts at {start} s, but the video ends at {total / fps:.2f} s")
     last = total if end is None else min(total, ceil(end * fps))
     if last <= first:
-        raise ClipError(f"the clip from {start or 0.0} s to {end} s has no frame")
+        raise PartError(f"the part from {start or 0.0} s to {end} s has no frame")
     return first, last - first
 
 

@@ -69,7 +69,7 @@ class Scene:
         return replace(self, path=tuple(OPPOSITE[move] for move in reversed(self.path)))
 
 
-def draw_scene(random: np.random.Generator) -> Scene:
+def random_scene(random: np.random.Generator) -> Scene:
     """A scene with every attribute drawn evenly; a third of the scenes have a companion."""
 
     def pick(options: Sequence[T]) -> T:
@@ -89,7 +89,7 @@ def draw_scene(random: np.random.Generator) -> Scene:
     )
 
 
-def tell(scene: Scene, count: int) -> list[str]:
+def captions_of(scene: Scene, count: int) -> list[str]:
     """`count` differently worded captions, each telling the whole scene."""
     words = {
         "background": scene.background,
@@ -113,10 +113,10 @@ def render(scene: Scene, frames: int, side: int, random: np.random.Generator) ->
         texture, colour, shape = scene.companion
         _paste(canvas, _sprite(shape, texture, colour, RADII["small"], side), 0.5 + 0.32 * corner)
     sprite = _sprite(scene.shape, scene.texture, scene.colour, RADII[scene.size], side)
-    clip = np.repeat(canvas[None], frames, axis=0)
-    for image, centre in zip(clip, _track(scene, frames, corner, random), strict=True):
+    images = np.repeat(canvas[None], frames, axis=0)
+    for image, centre in zip(images, _track(scene, frames, corner, random), strict=True):
         _paste(image, sprite, centre)
-    return clip
+    return images
 
 
 def _free_corner(path: tuple[str, ...], random: np.random.Generator) -> Float[np.ndarray, "2"]:

@@ -1,4 +1,4 @@
-"""Crop and augmentation of a clip, all frames alike; bytes in, bytes out."""
+"""Crop and augmentation of the frames of a video, all alike; bytes in, bytes out."""
 
 from collections.abc import Callable
 
@@ -38,14 +38,14 @@ def randaugment(size: int, operations: int, magnitude: int) -> v2.Transform:
     return v2.Compose([*resize_and_crop(size).transforms, v2.RandAugment(operations, magnitude)])
 
 
-def transform_clip(
+def transform_frames(
     frames: UInt8[Tensor, "frame 3 height width"],
     transform: Callable[[Tensor], Tensor],
     generator: Generator | None,
 ) -> UInt8[Tensor, "frame 3 size size"]:
-    """`transform` of a whole clip, its random draws taken from `generator` alone.
+    """`transform` of all frames of a video at once; its random numbers come from `generator` alone.
 
-    torchvision draws from torch's global generator: it is seeded for the call and put back afterwards.
+    torchvision takes its own from torch's global generator: it is seeded for the call and put back afterwards.
     """
     if generator is None:
         return transform(frames)

@@ -8,7 +8,7 @@ from matplotlib.backend_bases import FigureCanvasBase
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.data.corpora.base import Record
-from retrieval.data.dataset import ClipReader
+from retrieval.data.dataset import FrameReader
 from retrieval.data.transforms import resize_and_crop
 from retrieval.errors import UserError
 from retrieval.jobs.announcing import tell
@@ -31,7 +31,7 @@ def run_draw(config: DictConfig) -> None:
             config.reducer = None  # the checkpoint's own
     model = build_model(config, content)
     sampler, decoder = instantiate(config.data.sampler), instantiate(config.data.decoder)
-    reader = ClipReader(config.data.frames, sampler, resize_and_crop(model.image_size), decoder)
+    reader = FrameReader(config.data.frames, sampler, resize_and_crop(model.image_size), decoder)
     figure = draw_tokens(model, reader(Record(config.video, Path(config.video), (config.video,))), config.blocks)
     start_run(config)
     Path(config.picture).parent.mkdir(parents=True, exist_ok=True)

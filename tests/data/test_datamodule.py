@@ -9,7 +9,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from retrieval.data.dataset import draw_generator
+from retrieval.data.dataset import sample_generator
 from retrieval.data.transforms import crop_and_flip
 from tests.data.conftest import tokenizer
 from tests.data.recorder import Recorder, assert_same, fit, trainer
@@ -49,10 +49,13 @@ def test_samples_are_a_function_of_seed_epoch_and_index(shapes, tmp_path):
     other = fit(shapes(**RANDOM, seed=6), tmp_path)
     assert not any(one[0].equal(two[0]) for one, two in zip(alone, other, strict=True))
     assert not alone[0][0].equal(alone[3][0])  # the next epoch
-    draws = {
-        tuple(torch.rand(2, generator=draw_generator(s, e, i)).tolist()) for s in (0, 1) for e in (0, 1) for i in (0, 1)
+    numbers = {
+        tuple(torch.rand(2, generator=sample_generator(s, e, i)).tolist())
+        for s in (0, 1)
+        for e in (0, 1)
+        for i in (0, 1)
     }
-    assert len(draws) == 8
+    assert len(numbers) == 8
 
 
 @pytest.mark.parametrize("fail_at", [2, 3, 7])

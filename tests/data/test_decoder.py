@@ -11,7 +11,7 @@ import torch
 
 from retrieval.data.corpora import Record
 from retrieval.data.corpora.moving_shapes import encode
-from retrieval.data.dataset import ClipReader
+from retrieval.data.dataset import FrameReader
 from retrieval.data.decoder import VideoError, find_torchcodec, open_decord, open_pyav
 from retrieval.data.decoder.decord import DecordFile, is_mistaken, serves
 from retrieval.data.decoder.index import read_index
@@ -248,11 +248,11 @@ def test_a_file_that_is_cut_after_its_index_is_damaged(tmp_path, ramp, decoder):
 
 
 def read_part(path, start, end=None, sampler=even_frames):
-    return ClipReader(2, sampler, resize_and_crop(48), open_decord)(Record("a", path, ("a cat",), start, end))
+    return FrameReader(2, sampler, resize_and_crop(48), open_decord)(Record("a", path, ("a cat",), start, end))
 
 
 def test_start_and_end_are_seconds(ramp):
     brightness = read_part(ramp, 1.0, 2.0).float().mean(dim=(1, 2, 3))
     torch.testing.assert_close(brightness, torch.tensor([80.0, 152.0]), atol=3, rtol=0)
-    with pytest.raises(VideoError, match=r"ramp\.mp4: the clip starts at 9.0 s, but the video ends at 3.00 s"):
+    with pytest.raises(VideoError, match=r"ramp\.mp4: the part starts at 9.0 s, but the video ends at 3.00 s"):
         read_part(ramp, 9.0)

@@ -1,4 +1,4 @@
-"""Frame samplers: always as many frames as asked for, inside the clip, in order, and even in time."""
+"""Frame samplers: always as many frames as asked for, inside the part, in order, and even in time."""
 
 import math
 
@@ -27,7 +27,7 @@ def test_frames_are_as_many_as_asked_for_in_order_and_inside_the_clip(total, fps
 
 @given(totals, counts)
 def test_even_sampling_is_symmetric_where_the_clip_is_short(total, count):
-    fps = float(total)  # a clip of one second at most
+    fps = float(total)  # a part of one second at most
     _check_symmetric(even_frames(total, fps, count) if count > 1 else [], total)
 
 

@@ -114,15 +114,17 @@ def test_no_scene_comes_twice_in_or_across_splits():
         assert twins.get(video.scene, video.split) == video.split  # a twin is in its video's split
     lone = [v for v in plan if not v.is_reversed and v.scene not in twins]
     assert {video.scene.reversed() for video in lone}.isdisjoint(video.scene for video in plan)
-    assert len({text for video in plan for text in scenes.tell(video.scene, 5)}) == 5 * len(plan)
+    assert len({text for video in plan for text in scenes.captions_of(video.scene, 5)}) == 5 * len(plan)
 
 
 def test_captions_are_short_enough_for_clip():
     words = open_clip.get_tokenizer("ViT-B-32")
     random = np.random.default_rng(0)
     for _ in range(300):
-        scene = replace(scenes.draw_scene(random), companion=("striped", "yellow", "triangle"), path=("right", "down"))
-        captions = scenes.tell(scene, 5)
+        scene = replace(
+            scenes.random_scene(random), companion=("striped", "yellow", "triangle"), path=("right", "down")
+        )
+        captions = scenes.captions_of(scene, 5)
         assert len(set(captions)) == 5
         assert max(len(words.encode(text)) + 2 for text in captions) <= 30
 

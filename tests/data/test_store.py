@@ -20,7 +20,7 @@ from retrieval.data import RetrievalDataModule
 from retrieval.data.corpora import Folder
 from retrieval.data.corpora.base import Record
 from retrieval.data.corpora.moving_shapes import encode
-from retrieval.data.dataset import ClipReader
+from retrieval.data.dataset import FrameReader
 from retrieval.data.decoder import VideoError, open_decord
 from retrieval.data.sampling import even_frames, segment_frames
 from retrieval.data.store.entries import environment
@@ -63,8 +63,14 @@ def brightness(frames: torch.Tensor) -> list[int]:
 
 
 def test_evaluation_reads_the_very_moments_and_training_the_nearest(videos, store):
-    report = prepare(videos, store(), open_decord, even_frames, 5, 0)
-    assert (report.stored, report.decoded, report.missing, report.unreadable, report.short) == (6, 6, [], [], [])
+    findings = prepare(videos, store(), open_decord, even_frames, 5, 0)
+    assert (findings.stored, findings.decoded, findings.missing, findings.unreadable, findings.short) == (
+        6,
+        6,
+        [],
+        [],
+        [],
+    )
     path = videos[0].path
     assert brightness(store().open(path).read(even_frames(24, 8.0, 5))) == even_frames(24, 8.0, 5)
     assert brightness(store().open(path).read(range(24)))[::4] == list(range(0, 24, 4))
@@ -134,9 +140,9 @@ def test_a_changed_video_is_refused_and_stored_anew_a_deleted_one_is_not_missed(
         store().open(changed).read([0])
     assert len(store().open(deleted).read([0, 8])) == 2
     environment.cache_clear()
-    report = prepare(videos, store(), open_decord, even_frames, 5, 0)
-    assert report.decoded == 1
-    assert report.missing == [f"{deleted}: no such file"]
+    findings = prepare(videos, store(), open_decord, even_frames, 5, 0)
+    assert findings.decoded == 1
+    assert findings.missing == [f"{deleted}: no such file"]
     assert len(store().open(changed).read([0])) == 1
     with pytest.raises(VideoError, match="not in the store"):
         store().open(changed.with_name("new.mp4"))
@@ -147,11 +153,11 @@ def test_bad_videos_are_reported_and_not_tried_again(videos, store):
     videos[1].path.unlink()
     late = Record("late", videos[2].path, ("a dog",), start=2.0, end=9.0)
     cut = Record("cut", videos[3].path, ("a dog",), duration=82.73)
-    report = prepare([*videos, late, cut], store(), open_decord, even_frames, 5, WORKERS)
-    assert report.stored == 4
-    assert len(report.unreadable) == len(report.missing) == 1
-    assert "0.mp4: not a readable video" in report.unreadable[0]
-    assert report.short == [f"{late.path}: 3.00 s, not 9.00 s", f"{cut.path}: 3.00 s, not 82.73 s"]
+    findings = prepare([*videos, late, cut], store(), open_decord, even_frames, 5, WORKERS)
+    assert findings.stored == 4
+    assert len(findings.unreadable) == len(findings.missing) == 1
+    assert "0.mp4: not a readable video" in findings.unreadable[0]
+    assert findings.short == [f"{late.path}: 3.00 s, not 9.00 s", f"{cut.path}: 3.00 s, not 82.73 s"]
     assert prepare([*videos, late], store(), open_decord, even_frames, 5, 0).decoded == 0
 
 
@@ -212,9 +218,9 @@ def test_ten_kills_lose_no_more_than_was_in_flight(videos, store, tmp_path):
         process.join()
     time.sleep(0.5)  # the killed run's workers may be at their last videos
     before = len(trace.read_text())
-    report = prepare(many, store(), open_decord, Traced(trace, 0.0), 3, WORKERS)
-    assert (report.stored, report.incomplete) == (90, [])
-    assert len(trace.read_text()) == before + report.decoded <= 90 + 10 * 2 * WORKERS
+    findings = prepare(many, store(), open_decord, Traced(trace, 0.0), 3, WORKERS)
+    assert (findings.stored, findings.incomplete) == (90, [])
+    assert len(trace.read_text()) == before + findings.decoded <= 90 + 10 * 2 * WORKERS
     for record in many:
         assert brightness(store().open(record.path).read(even_frames(24, 8.0, 3))) == [0, 8, 16]
     assert json.loads(store().manifest.read_text())["settings"] == store().settings
@@ -258,6 +264,6 @@ def test_a_full_disk_is_told_and_leaves_a_readable_store(tmp_path, store):
     stored = [record for record in records if is_stored(kept, record)]
     assert 0 < len(stored) < 4
     for record in stored:
-        assert len(ClipReader(5, even_frames, resize_and_crop(32), kept.open)(record)) == 5
+        assert len(FrameReader(5, even_frames, resize_and_crop(32), kept.open)(record)) == 5
     environment.cache_clear()
     assert prepare(records, kept, open_decord, even_frames, 5, 0).decoded == 4 - len(stored)

@@ -1,4 +1,4 @@
-"""Transforms of a clip: bytes in, bytes out, every frame alike, and no trace left in the global generators."""
+"""Transforms of a video: bytes in, bytes out, every frame alike, and no trace left in the global generators."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from retrieval.data.transforms import (
     crop_and_flip,
     randaugment,
     resize_and_crop,
-    transform_clip,
+    transform_frames,
 )
 
 TRANSFORMS = {
@@ -27,35 +27,35 @@ def generator(seed):
 
 @pytest.fixture
 def still():
-    """A clip of five equal frames."""
+    """Five equal frames."""
     return torch.randint(256, (1, 3, 60, 90), dtype=torch.uint8, generator=generator(0)).expand(5, -1, -1, -1)
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
 def test_all_frames_of_a_clip_get_the_same_draw(still, transform):
     for seed in range(5):
-        clip = transform_clip(still, transform, generator(seed))
-        assert clip.shape == (5, 3, 40, 40)
-        assert clip.dtype == torch.uint8
-        assert (clip == clip[:1]).all()
+        frames = transform_frames(still, transform, generator(seed))
+        assert frames.shape == (5, 3, 40, 40)
+        assert frames.dtype == torch.uint8
+        assert (frames == frames[:1]).all()
 
 
 @pytest.mark.parametrize("name", ["crop_and_flip", "randaugment"])
 def test_draws_come_from_the_given_generator_alone(still, name):
     before = torch.get_rng_state()
-    clips = [transform_clip(still, TRANSFORMS[name], generator(seed)) for seed in range(8)]
+    results = [transform_frames(still, TRANSFORMS[name], generator(seed)) for seed in range(8)]
     torch.rand(3)
     torch.set_rng_state(before)
-    again = [transform_clip(still, TRANSFORMS[name], generator(seed)) for seed in range(8)]
+    again = [transform_frames(still, TRANSFORMS[name], generator(seed)) for seed in range(8)]
     assert torch.get_rng_state().equal(before)
-    assert all(one.equal(two) for one, two in zip(clips, again, strict=True))
-    assert len({clip.numpy().tobytes() for clip in clips}) > 4
+    assert all(one.equal(two) for one, two in zip(results, again, strict=True))
+    assert len({frames.numpy().tobytes() for frames in results}) > 4
 
 
 @given(st.integers(8, 100), st.integers(8, 100), st.integers(8, 48))
 def test_any_frame_size_becomes_a_square(height, width, size):
-    clip = torch.zeros(2, 3, height, width, dtype=torch.uint8)
-    assert transform_clip(clip, resize_and_crop(size), None).shape == (2, 3, size, size)
+    frames = torch.zeros(2, 3, height, width, dtype=torch.uint8)
+    assert transform_frames(frames, resize_and_crop(size), None).shape == (2, 3, size, size)
 
 
 def test_the_evaluation_transform_is_pillows():
@@ -63,7 +63,7 @@ def test_the_evaluation_transform_is_pillows():
     image = torch.nn.functional.interpolate(image[None].float(), scale_factor=10, mode="bilinear").byte()
     pillow = Image.fromarray(image[0].permute(1, 2, 0).numpy())
     pillow = pil.center_crop(pillow.resize((74, 56), Image.Resampling.BICUBIC), [56, 56])
-    ours = transform_clip(image, resize_and_crop(56), None)[0]
+    ours = transform_frames(image, resize_and_crop(56), None)[0]
     assert (ours.int() - pil.pil_to_tensor(pillow).int()).abs().max() <= 2
 
 

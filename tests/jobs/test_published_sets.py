@@ -112,13 +112,15 @@ def test_prepared_frames_train_and_evaluate(tmp_path, run, capsys):
     (gone, *_) = sorted((tmp_path / "MSVD_Videos").iterdir())
     gone.rename(tmp_path / "away.txt")
     preparing = ["data=msvd", f"data.root={tmp_path}", "data.frames=2", "data.num_workers=0"]
-    call(prepare, *preparing, f"output={tmp_path / 'reports'}")
-    (report,) = (json.loads(path.read_text()) for path in tmp_path.glob("reports/*/*/report.json"))
-    assert report["stored"] == report["decoded"] == TRAIN + VAL + TEST - 1
-    assert [Path(message.split(": ")[0]).stem for message in report["missing"]] == [gone.stem]
+    call(prepare, *preparing, f"output={tmp_path / 'findings'}")
+    (findings,) = (json.loads(path.read_text()) for path in tmp_path.glob("findings/*/*/findings.json"))
+    assert findings["stored"] == findings["decoded"] == TRAIN + VAL + TEST - 1
+    assert [Path(message.split(": ")[0]).stem for message in findings["missing"]] == [gone.stem]
+    (log,) = (path.read_text() for path in tmp_path.glob("findings/*/*/prepare.log"))
     assert f"missing: {gone.with_suffix('.mp4').parents[1]}" in capsys.readouterr().out
+    assert findings["missing"][0] in log
     (tmp_path / "away.txt").rename(gone)
-    call(prepare, *preparing, f"output={tmp_path / 'reports'}")
+    call(prepare, *preparing, f"output={tmp_path / 'findings'}")
     stored = [f"data.root={tmp_path}", "data.frames_from=store"]
     folder, results = run(train, "msvd", *stored, *TRAINING)
     assert results["videos"] == TEST

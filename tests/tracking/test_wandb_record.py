@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from retrieval.data.corpora.base import Record
-from retrieval.data.dataset import ClipReader, EvaluationVideos
+from retrieval.data.dataset import EvaluationVideos, FrameReader
 from retrieval.data.decoder import VideoError, VideoFile
 from retrieval.data.sampling import even_frames
 from retrieval.tracking.thumbnails import GAP, Thumbnails
@@ -32,7 +32,7 @@ def open_video(path: Path) -> VideoFile:
 def thumbnails() -> Thumbnails:
     records = [Record(name, Path(f"{name}.mp4"), (name,)) for name in ("whole", "broken")]
     return Thumbnails(
-        EvaluationVideos(records, ClipReader(3, even_frames, lambda clip: clip, open_video), on_error="skip"), 20
+        EvaluationVideos(records, FrameReader(3, even_frames, lambda frames: frames, open_video), on_error="skip"), 20
     )
 
 

@@ -6,12 +6,14 @@ no sentences and are left out by everyone.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 from retrieval.data.corpora.published import PublishedSet, paragraph, read_json
 from retrieval.errors import UserError
 
 TABLES = {"train": "train.json", "test": "val_1.json"}
 PREFIX = "v_"
+Entries = dict[str, tuple[str, float | None]]  # each video's paragraph, and its seconds where the file has them
 
 
 class ActivityNet(PublishedSet):
@@ -29,8 +31,17 @@ class ActivityNet(PublishedSet):
         """Files are called `v_<id>`, or by the YouTube id alone."""
         return [video_id, video_id.removeprefix(PREFIX)]
 
-    def _entries(self, split: str) -> dict[str, tuple[str, float | None]]:
-        """Each video's paragraph and its seconds, if they are told."""
+    def _entries(self, split: str) -> Entries:
+        if split not in self._read_entries:
+            self._read_entries[split] = self._read(split)
+        return self._read_entries[split]
+
+    @cached_property
+    def _read_entries(self) -> dict[str, Entries]:
+        """What has been read, by split."""
+        return {}
+
+    def _read(self, split: str) -> Entries:
         path = self.annotation(TABLES[split])
         table = read_json(path)
         try:

@@ -115,7 +115,7 @@ def _check_row(row: dict[Any, Any], where: str) -> Row:
     if row.get("split"):
         try:
             check_split(row["split"])
-        except ValueError as error:
+        except UserError as error:
             raise UserError(f"{where}: {error}") from error
     start, end = _seconds(row, "start", where), _seconds(row, "end", where)
     if end is not None and end <= (start or 0.0):

@@ -4,8 +4,8 @@ Captions tell a shape's colour, texture, size, background, speed and moves (see 
 videos comes in twins: the same frames once forward and once reversed, told apart by their moves alone.
 A model that is blind to the order of frames can only guess between twins, so its expected R@1 is at most
 1 - twin_share / 2. Every frame is coded on its own with one fixed quantiser, so that twins decode to the very same
-frames and the codec gives nothing away. A sampler must be even in time for this to hold: `even_frames` is, where a clip
-is shorter than its number of frames in seconds.
+frames and the codec gives nothing away. A sampler must be even in time for this to hold: `even_frames` is, where a
+video lasts fewer seconds than frames are read of it.
 """
 
 import csv
@@ -126,7 +126,7 @@ class MovingShapes(Corpus):
         for split in SPLITS:
             twins = round(self.videos[split] * self.twin_share / 2)
             for number in range(self.videos[split] - twins):
-                scene = _draw_new(random, seen)
+                scene = _new_scene(random, seen)
                 seen |= {scene, scene.reversed()}
                 path, seed = f"{split}/{number:05d}", (self.seed, len(seen))
                 yield Video(f"{path}.mp4", split, scene, seed)
@@ -145,7 +145,9 @@ class MovingShapes(Corpus):
             table = csv.writer(file)
             table.writerow(["video", "caption", "split"])
             for video in videos:
-                table.writerows((video.path, text, video.split) for text in scenes.tell(video.scene, self.captions))
+                table.writerows(
+                    (video.path, text, video.split) for text in scenes.captions_of(video.scene, self.captions)
+                )
         (folder / "manifest.json").write_text(json.dumps(self.knobs, indent=2) + "\n", encoding="utf-8")
 
     def _write_video(self, folder: Path, video: Video) -> None:
@@ -166,8 +168,8 @@ def encode(path: Path, frames: UInt8[np.ndarray, "frame height width 3"], fps: i
         container.mux(stream.encode())
 
 
-def _draw_new(random: np.random.Generator, seen: set[Scene]) -> Scene:
-    while (scene := scenes.draw_scene(random)) in seen:
+def _new_scene(random: np.random.Generator, seen: set[Scene]) -> Scene:
+    while (scene := scenes.random_scene(random)) in seen:
         pass
     return scene
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from retrieval.data.corpora.published import PublishedSet, read_json, read_text
+from retrieval.data.corpora.published import PublishedSet, read_json, read_text, wanted_captions
 from retrieval.errors import UserError
 
 PARTITIONS = ("9k", "7k", "full")
@@ -46,13 +46,7 @@ class MSRVTT(PublishedSet):
         except (KeyError, TypeError) as error:
             raise UserError(f"{path} has no 'videos' and 'sentences' as MSR-VTT's: {error!r}") from error
         wanted = official[OFFICIAL[split]] if self.partition == "full" else self._training_ids()
-        without = [video_id for video_id in wanted if video_id not in sentences]
-        if without:
-            raise UserError(
-                f"{path} has no captions of {len(without)} of {len(wanted)} videos of the split {split!r}, the first: "
-                f"{without[0]}"
-            )
-        return {video_id: sentences[video_id] for video_id in wanted}
+        return wanted_captions(wanted, sentences, split, path)
 
     def _training_ids(self) -> list[str]:
         return [row["video_id"] for row in self._rows(f"MSRVTT_train.{self.partition}.csv", "video_id")]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from retrieval.data.corpora.published import PublishedSet, read_text
+from retrieval.data.corpora.published import PublishedSet, read_text, wanted_captions
 from retrieval.errors import UserError
 
 CAPTIONS = "raw-captions.pkl"
@@ -22,14 +22,7 @@ class MSVD(PublishedSet):
     def captions(self, split: str) -> Mapping[str, Sequence[str]]:
         path = self.annotation(CAPTIONS)
         wanted = read_text(self.annotation(f"{split}_list.txt")).split()
-        captions = read_captions(path)
-        without = [video_id for video_id in wanted if not captions.get(video_id)]
-        if without:
-            raise UserError(
-                f"{path} has no captions of {len(without)} of {len(wanted)} videos of the split {split!r}, the first: "
-                f"{without[0]}"
-            )
-        return {video_id: captions[video_id] for video_id in wanted}
+        return wanted_captions(wanted, read_captions(path), split, path)
 
 
 def read_captions(path: Path) -> dict[str, list[str]]:

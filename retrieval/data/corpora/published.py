@@ -49,7 +49,7 @@ class PublishedSet(Corpus):
         found = {video_id: list(filter(None, map(self._video, self.names(video_id)))) for video_id in captions}
         if not any(found.values()):
             raise UserError(self._none_found(split, list(captions)))
-        _tell_others(found, split)
+        _warn_of_duplicates(found, split)
         return [
             Record(name, (*found[name], self.videos / f"{name}.mp4")[0], tuple(texts), duration=durations.get(name))
             for name, texts in captions.items()
@@ -103,6 +103,23 @@ class PublishedSet(Corpus):
         )
 
 
+def wanted_captions(
+    wanted: Sequence[str], captions: Mapping[str, Sequence[str]], split: str, path: Path
+) -> dict[str, Sequence[str]]:
+    """The captions of the videos `wanted` in `split`, of all that the file `path` has.
+
+    Raises:
+        UserError: it lacks those of some.
+    """
+    without = [video_id for video_id in wanted if not captions.get(video_id)]
+    if without:
+        raise UserError(
+            f"{path} has no captions of {len(without)} of {len(wanted)} videos of the split {split!r}, the first: "
+            f"{without[0]}"
+        )
+    return {video_id: captions[video_id] for video_id in wanted}
+
+
 def bare_name(name: str) -> str:
     """A video's name without its container's endings (`a.mov.mp4` is `a`); other dots belong to it."""
     while name.lower().endswith(VIDEO_SUFFIXES):
@@ -128,14 +145,18 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """A file's JSON; a ValueError names the file that holds none."""
+    """A file's JSON.
+
+    Raises:
+        UserError: it is not JSON.
+    """
     try:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is no JSON: {error}") from error
 
 
-def _tell_others(found: Mapping[str, Sequence[Path]], split: str) -> None:
+def _warn_of_duplicates(found: Mapping[str, Sequence[Path]], split: str) -> None:
     """Warn of videos that have files under several of their names."""
     several = [paths for paths in found.values() if len({path.resolve() for path in paths}) > 1]
     if several:

@@ -48,7 +48,7 @@ class DecordFile(VideoFile):
     """A file at `size` (height and width)."""
 
     def __init__(self, index: Index, size: tuple[int, int]) -> None:
-        self.index, self.total, self.fps = index, len(index.shown), index.fps
+        self.index, self.total, self.fps = index, len(index.timestamps), index.fps
         sides = {} if size == (index.height, index.width) else {"height": size[0], "width": size[1]}
         try:
             # fault_tol: decord stands in good frames for broken ones, silently unless it is told how many are too many.

@@ -10,7 +10,7 @@ from av.video.stream import VideoStream
 
 from retrieval.data.decoder.base import VideoError
 
-SHUFFLED = "avi"
+UNTIMED_CONTAINER = "avi"
 """The container that keeps no presentation times, so that those of reordered frames are guesses; it also counts frames
 that were dropped in recording."""
 
@@ -24,8 +24,8 @@ class Index:
         fps: frames a second, on average.
         height, width: of an upright frame in pixels.
         quarter_turns: counter-clockwise, that make a coded frame upright.
-        shown: when each frame is shown, in units of `time_base`, ascending.
-        keys: those of `shown` from which decoding can start.
+        timestamps: when each frame is shown, in units of `time_base`, ascending.
+        keys: those of `timestamps` from which decoding can start.
         time_base: seconds.
         is_ordered: whether frames can be told by the time they are shown, and not by counting alone.
         is_plain: whether, besides, every frame that is coded is shown, and none is coded after a key frame that follows
@@ -37,7 +37,7 @@ class Index:
     height: int
     width: int
     quarter_turns: int
-    shown: Sequence[int]
+    timestamps: Sequence[int]
     keys: Sequence[int]
     time_base: float
     is_ordered: bool
@@ -47,8 +47,8 @@ class Index:
     def times(self) -> list[float]:
         """Of every frame, in seconds."""
         if self.is_ordered:
-            return [time * self.time_base for time in self.shown]
-        return [number / self.fps for number in range(len(self.shown))]
+            return [time * self.time_base for time in self.timestamps]
+        return [number / self.fps for number in range(len(self.timestamps))]
 
     def size(self, short_side: int | None) -> tuple[int, int]:
         """Height and width once the shorter side is `short_side` pixels; never larger than in the file."""
@@ -92,14 +92,14 @@ def _read(path: Path, container: InputContainer) -> Index:
     if stream is None:
         raise VideoError(f"{path}: not a readable video: it has no video stream")
     packets = [packet for packet in container.demux(stream) if packet.size]
-    if not packets or (stream.frames > len(packets) and container.format.name != SHUFFLED):
+    if not packets or (stream.frames > len(packets) and container.format.name != UNTIMED_CONTAINER):
         raise VideoError(f"{path}: damaged, {len(packets)} of {stream.frames} frames are there")
     if not (fps := float(stream.average_rate or stream.guessed_rate or 0)):
-        raise VideoError(f"{path}: not a readable video: it tells no frame rate")
+        raise VideoError(f"{path}: not a readable video: it has no frame rate")
     played = [packet for packet in packets if not packet.is_discard]
     times = [packet.pts for packet in played if packet.pts is not None]
     keys = sorted(packet.pts for packet in played if packet.is_keyframe and packet.pts is not None)
-    is_ordered = bool(keys) and len(set(times)) == len(played) and container.format.name != SHUFFLED
+    is_ordered = bool(keys) and len(set(times)) == len(played) and container.format.name != UNTIMED_CONTAINER
     turns, height, width = _upright(path, container, stream)
     return Index(
         path,

@@ -28,7 +28,7 @@ class PyAVFile(VideoFile):
 
     def __init__(self, index: Index, size: tuple[int, int]) -> None:
         self.index, self.size = index, size
-        self.total, self.fps = len(index.shown), index.fps
+        self.total, self.fps = len(index.timestamps), index.fps
 
     @property
     def times(self) -> Sequence[float]:
@@ -88,14 +88,14 @@ class PyAVFile(VideoFile):
         """From the key frame before each, unless the frames between lie on the way."""
         frames, reached = container.decode(stream), self.index.keys[0]
         for number in wanted:
-            time = self.index.shown[number]
+            time = self.index.timestamps[number]
             key = self.index.keys[max(0, bisect_right(self.index.keys, time) - 1)]
             if key > reached:
                 container.seek(key, stream=stream)
                 frames = container.decode(stream)
             frame = _frame_at(frames, time)
             if frame is None:  # some containers seek to the key frame after the one they are asked for
-                container.seek(self.index.shown[0], stream=stream)
+                container.seek(self.index.timestamps[0], stream=stream)
                 frames = container.decode(stream)
                 frame = _frame_at(frames, time)
             if frame is None:

@@ -39,7 +39,7 @@ class TorchCodecFile(VideoFile):
     """A file at its own size."""
 
     def __init__(self, index: Index) -> None:
-        self.index, self.total, self.fps = index, len(index.shown), index.fps
+        self.index, self.total, self.fps = index, len(index.timestamps), index.fps
         try:
             self.decoder = _import().VideoDecoder(str(index.path), num_ffmpeg_threads=1)
         except (RuntimeError, ValueError) as error:

@@ -88,8 +88,8 @@ class FrameStore:
         written = json.loads(self.manifest.read_text())["settings"]
         if written != self.settings:
             raise UserError(
-                f"data.store.folder={self.folder} was written with {_told(written)}, this run has "
-                f"{_told(self.settings)}: set data.store to the former, or give another data.store.folder"
+                f"data.store.folder={self.folder} was written with {_as_text(written)}, this run has "
+                f"{_as_text(self.settings)}: set data.store to the former, or give another data.store.folder"
             )
 
     def name(self, path: Path) -> bytes:
@@ -185,5 +185,5 @@ def _software() -> dict[str, str]:
     }
 
 
-def _told(settings: dict[str, Any]) -> str:
+def _as_text(settings: dict[str, Any]) -> str:
     return ", ".join(f"{name}={'null' if value is None else value}" for name, value in settings.items())

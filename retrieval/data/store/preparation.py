@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from retrieval.data.corpora.base import Record
 from retrieval.data.decoder import Decoder, VideoError, VideoFile
-from retrieval.data.sampling import ClipError, Sampler
+from retrieval.data.sampling import PartError, Sampler
 from retrieval.data.store.entries import (
     MAP_SIZE,
     Entry,
@@ -36,7 +36,7 @@ Encoded = tuple[Path, Entry, list[bytes]]
 
 
 @dataclass
-class Report:
+class Findings:
     """What was found: how many videos are stored, how many of them by this run, and messages by kind.
 
     Attributes:
@@ -83,7 +83,7 @@ class VideoEncoder(Dataset[Encoded]):
         """Which of the video's frames to store."""
         kept = set(grid(video.total, video.fps, self.store.rate))
         for record in records:
-            with suppress(ClipError):  # a part that lies beyond the end, which reading it will tell
+            with suppress(PartError):  # a part that lies beyond the end: reading it raises
                 kept.update(self.sampler(video.total, video.fps, self.frames, record.start, record.end))
         return sorted(kept)
 
@@ -113,7 +113,7 @@ def claimed_seconds(path: Path) -> float:
 
 def prepare(
     records: Iterable[Record], store: FrameStore, decoder: Decoder, sampler: Sampler, frames: int, num_workers: int
-) -> Report:
+) -> Findings:
     """Store the frames of all videos of `records`, and check what is stored.
 
     Args:
@@ -142,10 +142,10 @@ def prepare(
     with _database(store) as database:
         for done, (path, entry, jpegs) in enumerate(track(encoded, "Storing frames", total=len(todo))):
             _write(database, store, path, entry, jpegs, done)
-        report = _checked(database, store, present)
-    report.decoded = len(todo)
-    report.missing = [f"{path}: no such file" for path in videos if path not in present]
-    return report
+        findings = _checked(database, store, present)
+    findings.decoded = len(todo)
+    findings.missing = [f"{path}: no such file" for path in videos if path not in present]
+    return findings
 
 
 def _database(store: FrameStore) -> lmdb.Environment:
@@ -172,21 +172,21 @@ def _write(
         ) from error
 
 
-def _checked(database: lmdb.Environment, store: FrameStore, present: dict[Path, list[Record]]) -> Report:
+def _checked(database: lmdb.Environment, store: FrameStore, present: dict[Path, list[Record]]) -> Findings:
     """Go through all that is stored."""
-    report = Report()
+    findings = Findings()
     with database.begin(buffers=True) as transaction:
         for path, records in present.items():
             name = store.name(path)
             entry = get_entry(transaction, name)
             if entry is None or entry.error is not None:
-                report.unreadable.append(str(entry.error if entry else path))
+                findings.unreadable.append(str(entry.error if entry else path))
             elif any(transaction.get(frame_key(name, index / entry.fps)) is None for index in entry.stored):
-                report.incomplete.append(f"{path}: frames are missing in {store.folder}; delete the store")
+                findings.incomplete.append(f"{path}: frames are missing in {store.folder}; delete the store")
             else:
-                report.stored += 1
-                report.short += _shortfall(path, entry, records)
-    return report
+                findings.stored += 1
+                findings.short += _shortfall(path, entry, records)
+    return findings
 
 
 def _shortfall(path: Path, entry: Entry, records: Sequence[Record]) -> list[str]:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from rich.console import Console
 
 from retrieval.data import RetrievalDataModule
 from retrieval.data.corpora import Corpus, Record
-from retrieval.data.store.preparation import Report, prepare
+from retrieval.data.store.preparation import Findings, prepare
 from retrieval.errors import UserError
+from retrieval.jobs.announcing import tell
 from retrieval.jobs.runs import start_run
 
 
@@ -24,8 +24,8 @@ def run_prepare(config: DictConfig) -> None:
     corpus.prepare()
     records = _records(corpus, list(config.splits))
     folder = start_run(config)
-    report = prepare(records, store, decoder, sampler, data.frames, data.num_workers)
-    _tell(report, folder / "report.json")
+    findings = prepare(records, store, decoder, sampler, data.frames, data.num_workers)
+    _write(findings, folder / "findings.json")
 
 
 def build_corpus(data: DictConfig) -> Corpus:
@@ -42,12 +42,10 @@ def _records(corpus: Corpus, splits: list[str]) -> list[Record]:
         raise UserError(f"{error}; or leave splits out, as in splits=[test]") from error
 
 
-def _tell(report: Report, path: Path) -> None:
-    path.write_text(json.dumps(asdict(report), indent=2) + "\n")
-    console = Console()
-    console.print(
-        f"{report.stored} videos stored, {report.decoded} of them decoded now; report: {path}", soft_wrap=True
+def _write(findings: Findings, path: Path) -> None:
+    path.write_text(json.dumps(asdict(findings), indent=2) + "\n")
+    kinds = ("missing", "unreadable", "short", "incomplete")
+    tell(
+        f"{findings.stored} videos stored, {findings.decoded} of them decoded now; findings: {path}",
+        *(f"{kind}: {message}" for kind in kinds for message in getattr(findings, kind)),
     )
-    for kind in ("missing", "unreadable", "short", "incomplete"):
-        for message in getattr(report, kind):
-            console.print(f"{kind}: {message}", soft_wrap=True, markup=False, highlight=False)

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from retrieval import load_model
 from retrieval.data.batches import collate_videos
 from retrieval.data.corpora.base import Record
-from retrieval.data.dataset import ClipReader, EvaluationVideos, Open
+from retrieval.data.dataset import EvaluationVideos, FrameReader, Open
 from retrieval.data.decoder import VideoError, find_torchcodec, open_decord, open_pyav
 from retrieval.data.sampling import even_frames
 from retrieval.data.store import FrameStore
@@ -45,7 +45,7 @@ def run(arguments: Namespace) -> None:
         store = FrameStore(Path(folder, "frames"), root, short_side=224, quality=95, rate=3.0)
         prepare(records, store, open_pyav, even_frames, arguments.frames, os.cpu_count() or 1)
         readers = {
-            name: ClipReader(arguments.frames, even_frames, resize_and_crop(model.image_size), read_from)
+            name: FrameReader(arguments.frames, even_frames, resize_and_crop(model.image_size), read_from)
             for name, read_from in (decoders | {"store": store.open}).items()
         }
         console.print(_core_table(core_seconds(readers, records), arguments.frames))
@@ -76,7 +76,7 @@ def readable(root: Path, decoders: Mapping[str, Open], console: Console) -> list
     return paths
 
 
-def core_seconds(readers: Mapping[str, ClipReader], records: Sequence[Record]) -> dict[str, list[float]]:
+def core_seconds(readers: Mapping[str, FrameReader], records: Sequence[Record]) -> dict[str, list[float]]:
     """CPU seconds of one core per video in each round; in a round all take turns at every video."""
     rounds: dict[str, list[float]] = {name: [] for name in readers}
     for _ in range(ROUNDS):
@@ -91,7 +91,7 @@ def core_seconds(readers: Mapping[str, ClipReader], records: Sequence[Record]) -
     return rounds
 
 
-def loading_rate(records: Sequence[Record], reader: ClipReader, num_workers: int) -> float:
+def loading_rate(records: Sequence[Record], reader: FrameReader, num_workers: int) -> float:
     """Videos per second through a data loader, its start not counted."""
     videos = EvaluationVideos(records, reader, "raise")
     batches = iter(DataLoader(videos, batch_size=1, num_workers=num_workers, collate_fn=collate_videos))
@@ -177,7 +177,7 @@ def _core_table(rounds: Mapping[str, Sequence[float]], frames: int) -> Table:
 
 
 def _loader_table(
-    records: Sequence[Record], readers: Mapping[str, ClipReader], workers: Sequence[int] | None, size: int
+    records: Sequence[Record], readers: Mapping[str, FrameReader], workers: Sequence[int] | None, size: int
 ) -> Table:
     cores = os.cpu_count() or 1
     counts = workers or [0, *(2**power for power in range(cores.bit_length()) if 2**power <= cores)]
