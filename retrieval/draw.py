@@ -8,7 +8,7 @@ from retrieval.jobs import job
 @job("draw")
 def main(config: DictConfig) -> None:
     """Run the job."""
-    from retrieval.pictures.running import run_draw
+    from retrieval.training.drawing import run_draw
 
     run_draw(config)
 

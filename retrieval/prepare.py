@@ -8,7 +8,7 @@ from retrieval.jobs import job
 @job("prepare")
 def main(config: DictConfig) -> None:
     """Run the job."""
-    from retrieval.data.store.running import run_prepare
+    from retrieval.jobs.preparing import run_prepare
 
     run_prepare(config)
 

@@ -9,8 +9,8 @@ from hydra.utils import instantiate
 
 from retrieval.data.corpora import Record
 from retrieval.data.corpora.moving_shapes import encode
-from retrieval.data.store.running import build_corpus
 from retrieval.errors import UserError
+from retrieval.jobs.preparing import build_corpus
 from tests.data.conftest import tokenizer
 
 ROOT = Path(__file__).parents[2]
