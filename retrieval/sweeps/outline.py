@@ -28,7 +28,7 @@ def check_job(config: DictConfig) -> RetrievalDataModule:
     """Check a training job's reducer against tower and frames, and its data's settings; the data is not read.
 
     Raises:
-        ValueError, InstantiationException, OSError: what cannot work, with the knob and its limit.
+        UserError, HydraException: what cannot work, with the knob and its limit.
     """
     model = outline(config)
     plan(model.visual.reducer, model.visual.shape, config.data.frames)

@@ -41,22 +41,15 @@ class JobSweeper(Sweeper):
     Args:
         grids: a list of products, see `retrieval.sweeps.grids.points`.
         params: knobs of every grid.
-        max_batch_size: jobs handed to the launcher at once; None: all.
     """
 
     hydra_context: HydraContext
     config: DictConfig
     launcher: Launcher
 
-    def __init__(
-        self,
-        grids: Sequence[dict[str, Any]] = (),
-        params: dict[str, Any] | None = None,
-        max_batch_size: int | None = None,
-    ) -> None:
+    def __init__(self, grids: Sequence[dict[str, Any]] = (), params: dict[str, Any] | None = None) -> None:
         self.grids = grids
         self.params = params or {}
-        self.max_batch_size = max_batch_size
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
@@ -94,10 +87,9 @@ class JobSweeper(Sweeper):
         return task
 
     def _launch(self, jobs: Sequence[tuple[str, Sequence[str]]]) -> None:
-        size = self.max_batch_size or len(jobs) or 1
-        for start in range(0, len(jobs), size):
-            batch = [[*overrides, f"hydra.sweep.subdir='{name}'"] for name, overrides in jobs[start : start + size]]
-            self.launcher.launch(batch, initial_job_idx=start)
+        if jobs:
+            batch = [[*overrides, f"hydra.sweep.subdir='{name}'"] for name, overrides in jobs]
+            self.launcher.launch(batch, initial_job_idx=0)
 
 
 def parse(overrides: Iterable[str], loader: ConfigLoader | None = None) -> list[Knob]:

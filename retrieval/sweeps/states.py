@@ -12,12 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 from retrieval.errors import UserError
 from retrieval.jobs.errors import one_line
 from retrieval.jobs.processes import is_first_process
-from retrieval.jobs.runs import CONFIG, ERROR, LAST_CHECKPOINT, save_config
+from retrieval.jobs.runs import CONFIG, ERROR, LAST, LAST_CHECKPOINT, save_config
 
 VALUE = "value.json"
 """What a job returned, written when it has finished."""
-NOT_COMPARED = ("ckpt_path", "output")
-"""Knobs that say where a job is and what it goes on from, not what it computes."""
 
 
 class State(StrEnum):
@@ -51,12 +49,15 @@ def run_once(task: Callable[[DictConfig], Any], config: DictConfig) -> Any:
         raise UserError(f"{folder} holds a job with another config ({changed[0]}): delete it, or choose another folder")
     if state(folder) is State.FINISHED:
         return json.loads((folder / VALUE).read_text())
-    save_config(config)
-    (folder / ERROR).unlink(missing_ok=True)
+    if changed or not (folder / CONFIG).is_file():  # else it is kept: it says what the job first started from
+        save_config(config)
+    if is_first_process():
+        (folder / ERROR).unlink(missing_ok=True)
     try:
         value = task(config)
     except Exception as error:
-        (folder / ERROR).write_text(traceback.format_exc())
+        if is_first_process():
+            (folder / ERROR).write_text(traceback.format_exc())
         raise RuntimeError(f"{one_line(error)} (traceback: {folder / ERROR})") from error
     if is_first_process():
         (folder / VALUE).write_text(json.dumps(value) + "\n")
@@ -72,8 +73,11 @@ def differences(folder: Path, config: DictConfig) -> list[str]:
     """The knobs in which a folder's job, if any, differs from `config`, each as `knob=theirs, now ours`."""
     if not (folder / CONFIG).is_file():
         return []
-    theirs, ours = (knobs(each) for each in (OmegaConf.load(folder / CONFIG), config))
+    configs: tuple[Any, ...] = (OmegaConf.load(folder / CONFIG), config)
+    theirs, ours = map(knobs, configs)
     names = [name for name in sorted(theirs.keys() | ours.keys()) if theirs.get(name) != ours.get(name)]
+    if any(each.get("ckpt_path") == LAST for each in configs):  # goes on, whatever it first started from
+        names = [name for name in names if name != "ckpt_path"]
     return [f"{name}={theirs.get(name)}, now {ours.get(name)}" for name in names]
 
 
@@ -85,7 +89,7 @@ def knobs(config: Any) -> dict[str, Any]:
     return {
         name: value.replace(folder, "<run_dir>") if isinstance(value, str) else value
         for name, value in leaves.items()
-        if name not in NOT_COMPARED
+        if name != "output" and (name, value) != ("ckpt_path", LAST)
     }
 
 

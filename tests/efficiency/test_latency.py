@@ -25,10 +25,11 @@ def test_a_call_takes_what_the_clock_says(monkeypatch):
         now[0] += queued[0]
         queued[0] = 0.0
 
+    monkeypatch.setattr(latency.torch.cuda, "synchronize", synchronize)
     calls = {"short": lambda: launch(1.0), "long": lambda: launch(3.0)}
-    assert interleaved(calls, rounds=2, warmup=1, synchronize=synchronize) == {"short": [1.0, 1.0], "long": [3.0, 3.0]}
+    assert interleaved(calls, rounds=2, warmup=1, device="cuda") == {"short": [1.0, 1.0], "long": [3.0, 3.0]}
     queued[0] = 9.0  # left over from before: not the first call's
-    assert interleaved(calls, rounds=1, warmup=0, synchronize=synchronize)["short"] == [1.0]
+    assert interleaved(calls, rounds=1, warmup=0, device="cuda")["short"] == [1.0]
 
 
 def test_progress_is_told_of_every_call():

@@ -31,7 +31,7 @@ def composed(*entries, overrides=()):
         return reducer_configs(entries, compose("profile", ["run_dir=unused", *overrides]))
 
 
-def build(reducer, tuning=None, optimizer=None) -> Build:
+def build(reducer, tuning=NONE, optimizer=NONE) -> Build:
     return Build("ViT-tiny-8", reducer, None, tuning, optimizer, frames=12, words=32, device="cpu")
 
 

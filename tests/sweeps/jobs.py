@@ -19,11 +19,25 @@ def chain(segments: int, ratio: float) -> dict:
     return {"_target_": "retrieval.reducers.Chain", "reducers": [pooling, tempme]}
 
 
-def write_job(folder: Path, reducer: dict, seed: int, r_sum: float | None, gmacs: float = 0.2) -> None:
-    """A job as a sweep leaves it; failed where it has no result."""
+def write_job(
+    folder: Path, reducer: dict | None, seed: int, r_sum: float | None, gmacs: float = 0.2, **knobs: object
+) -> None:
+    """A job as a sweep leaves it; failed where it has no result.
+
+    Args:
+        folder: its own.
+        reducer: its config; None as in an evaluation.
+        seed: the run's.
+        r_sum: what it reached.
+        gmacs: what it cost.
+        knobs: all others that its config has beside `data.frames` and `data.seed`; `data` adds to those.
+    """
     folder.mkdir(parents=True)
     config = {"run_dir": str(folder), "seed": seed, "reducer": reducer, "data": {"frames": 4, "seed": seed}}
-    OmegaConf.save(OmegaConf.create(config), folder / CONFIG)
+    if reducer is None:
+        del config["reducer"]
+    config |= {"backbone": {"source": "ViT-tiny-8"}}
+    OmegaConf.save(OmegaConf.merge(config, knobs), folder / CONFIG)
     if r_sum is None:
         (folder / ERROR).write_text("Traceback …")
         return

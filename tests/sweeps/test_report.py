@@ -1,5 +1,6 @@
 """The report of a sweep: means and deviations over seeds, the Pareto front, states, and what is left out."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -13,8 +14,9 @@ from omegaconf import OmegaConf
 
 from retrieval.report import main
 from retrieval.sweeps.report import pareto_front, write_report
-from retrieval.sweeps.report.jobs import reducer_name
+from retrieval.sweeps.report.jobs import read_sweep, reducer_name
 from retrieval.sweeps.report.latency import measure
+from retrieval.sweeps.report.rows import summarize
 from retrieval.sweeps.report.table import overview
 from tests.sweeps.jobs import NONE, chain, write_job
 
@@ -43,6 +45,66 @@ def test_knobs_are_those_in_which_jobs_differ_and_no_others(sweep):
     rows = pd.read_csv(sweep / "report.csv")
     assert list(rows.columns)[:3] == ["reducer", "num_segments", "merge_ratio"]  # neither `frames`, which follows
     assert "block" not in rows
+
+
+def columns_and_rows(folder: Path) -> tuple[list[str], list[tuple]]:
+    rows, columns = summarize(read_sweep(folder))
+    return columns, [tuple(row) for row in rows[[*columns, "seeds"]].to_numpy()]
+
+
+def test_parts_of_other_classes_have_a_column_each(tmp_path):
+    for number, (head, loss) in enumerate(
+        [("Mean", "One"), ("Mean", "Two"), ("TokenWise", "One"), ("TokenWise", "Two")]
+    ):
+        parts = {"head": {"_target_": f"some.{head}"}, "loss": {"_target_": f"some.{loss}"}}
+        write_job(tmp_path / str(number), NONE, 0, 300.0, **parts)
+    columns, rows = columns_and_rows(tmp_path)
+    assert columns == ["head", "loss"]
+    assert rows == [("Mean", "One", 1), ("Mean", "Two", 1), ("TokenWise", "One", 1), ("TokenWise", "Two", 1)]
+
+
+def test_knobs_of_one_name_in_one_job_have_their_dotted_names(tmp_path):
+    for number, blocks in enumerate([(1, 2), (1, 3), (2, 2), (2, 3)]):
+        reducer = chain(2, 0.1)
+        for part, block in zip(reducer["reducers"], blocks, strict=True):
+            part["block"] = block
+        write_job(tmp_path / f"chain{number}", reducer, 0, 300.0)
+    columns, rows = columns_and_rows(tmp_path)
+    assert columns == ["reducer.reducers.0.block", "reducer.reducers.1.block"]
+    assert rows == [(1, 2, 1), (1, 3, 1), (2, 2, 1), (2, 3, 1)]
+
+
+def test_knobs_of_one_name_in_different_reducers_share_a_column(tmp_path):
+    for segments in (1, 2):
+        write_job(tmp_path / f"chain{segments}", chain(segments, 0.1), 0, 300.0)
+        pooling = {"_target_": "retrieval.reducers.Pooling", "num_segments": segments}
+        write_job(tmp_path / f"pooling{segments}", pooling, 0, 300.0)
+    assert columns_and_rows(tmp_path) == (["num_segments"], [(1, 1), (2, 1)] * 2)
+
+
+def test_what_follows_from_a_knob_does_not_split_seeds(tmp_path):
+    for root in "ab":
+        for seed in (0, 1):
+            data = {"root": root, "store": {"root": root, "folder": f"{root}/frames"}}
+            write_job(tmp_path / f"{root}{seed}", NONE, seed, 300.0, data=data, name=f"{root}-{seed}")
+    assert columns_and_rows(tmp_path) == (["root"], [("a", 2), ("b", 2)])
+
+
+def test_a_knob_cannot_take_a_column_of_the_report(tmp_path):
+    for tokens in (1, 2):
+        write_job(tmp_path / str(tokens), NONE, 0, 300.0, head={"tokens": tokens})
+    assert columns_and_rows(tmp_path) == (["head.tokens"], [(1, 1), (2, 1)])
+
+
+def test_evaluated_checkpoints_are_rows_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("retrieval.sweeps.report.writing.latencies", lambda *_: pytest.fail("of an unknown model"))
+    for number, (checkpoint, r_sum) in enumerate([("a.ckpt", 300.0), ("b.ckpt", 310.0), ("c.ckpt", None)]):
+        write_job(tmp_path / str(number), None, 0, r_sum, ckpt_path=checkpoint)
+    write_report(tmp_path)
+    rows = pd.read_csv(tmp_path / "report.csv")
+    assert rows["reducer"].tolist() == ["some", "some", "-"]
+    assert rows["ckpt_path"].tolist()[:2] == ["a.ckpt", "b.ckpt"]
+    assert overview(sorted(path for path in tmp_path.iterdir() if path.name.isdigit()))
 
 
 def test_failed_jobs_are_rows_with_their_state(sweep):
@@ -93,8 +155,7 @@ def test_latency_is_measured_once_for_a_sweep(tmp_path, monkeypatch):
 
     def pretend(configs):
         taken.append(list(configs))
-        facts = {"device": "CPU", "threads": 1, "videos": 4, "rounds": 5}
-        return facts | {"milliseconds": dict.fromkeys(configs, 2.5)}
+        return dict.fromkeys(configs, 2.5)
 
     monkeypatch.setattr("retrieval.sweeps.report.latency.measure", pretend)
     for _ in range(2):
@@ -104,6 +165,17 @@ def test_latency_is_measured_once_for_a_sweep(tmp_path, monkeypatch):
     write_job(tmp_path / "other", chain(2, 0.1), 0, 310.0)
     write_report(tmp_path)
     assert [len(names) for names in taken] == [1, 2]  # both again, so that they take turns
+    stored = tmp_path / "latency.json"
+    measured = json.loads(stored.read_text())
+    for other in ({"device": "another"}, {"backbones": dict.fromkeys(measured["backbones"], "ViT-B-32")}):
+        stored.write_text(json.dumps(measured | other))
+        write_report(tmp_path)
+        assert json.loads(stored.read_text()) == measured
+    for damaged in ('{"milliseconds":', "[]", "{}"):
+        stored.write_text(damaged)
+        write_report(tmp_path)
+        assert json.loads(stored.read_text()) == measured
+    assert len(taken) == 7
 
 
 def test_towers_of_one_backbone_are_timed_with_their_own_reducers():
@@ -112,7 +184,7 @@ def test_towers_of_one_backbone_are_timed_with_their_own_reducers():
         name: OmegaConf.create({"backbone": {"source": "ViT-tiny-8"}, "reducer": reducer, "data": {"frames": 2}})
         for name, reducer in (("none", NONE), ("tome", tome))
     }
-    found = measure(configs)["milliseconds"]
+    found = measure(configs)
     assert found.keys() == configs.keys()
     assert all(value > 0 for value in found.values())
 

@@ -144,6 +144,16 @@ def test_another_config_is_told_by_its_knob_and_keeps_what_is_there(tmp_path):
     assert json.loads((tmp_path / VALUE).read_text()) == 1.0
 
 
+def test_another_checkpoint_is_another_job_unless_one_goes_on(tmp_path):
+    run_once(lambda _: 1.0, job_config(tmp_path, ckpt_path="a.ckpt"))
+    assert differences(tmp_path, job_config(tmp_path, ckpt_path="b.ckpt")) == ["ckpt_path=a.ckpt, now b.ckpt"]
+    assert differences(tmp_path, job_config(tmp_path)) == ["ckpt_path=a.ckpt, now None"]
+    run_once(lambda _: 2.0, job_config(tmp_path, ckpt_path="last"))
+    assert OmegaConf.load(tmp_path / CONFIG).ckpt_path == "a.ckpt"  # the next one is still compared with it
+    with pytest.raises(ValueError, match="another config"):
+        run_once(lambda _: 3.0, job_config(tmp_path, ckpt_path="b.ckpt"))
+
+
 def test_a_moved_folder_is_the_same_job(tmp_path):
     run_once(lambda _: 1.0, job_config(tmp_path / "here", dirpath=f"{tmp_path}/here/checkpoints"))
     (tmp_path / "here").rename(tmp_path / "there")
@@ -181,7 +191,8 @@ def at(place: Path, *names: str) -> list[Point]:
 def composed(point: Point):
     folder = point.overrides[0].partition("=")[2]
     reducer = chain(2, 0.3) if point.name == "broken" else NONE
-    return OmegaConf.create({"run_dir": folder, "seed": 0, "reducer": reducer, "data": {"frames": 4, "seed": 0}})
+    data, backbone = {"frames": 4, "seed": 0}, {"source": "ViT-tiny-8"}
+    return OmegaConf.create({"run_dir": folder, "seed": 0, "reducer": reducer, "data": data, "backbone": backbone})
 
 
 def test_a_sweep_ends_with_its_table_and_the_command_for_the_report(tmp_path, capsys):

@@ -12,7 +12,6 @@ import av
 import numpy as np
 import torch
 from jaxtyping import Float
-from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
 
@@ -25,7 +24,9 @@ from retrieval.data.sampling import even_frames
 from retrieval.data.store import FrameStore
 from retrieval.data.store.preparation import prepare
 from retrieval.data.transforms import resize_and_crop
+from retrieval.efficiency.latency import random_videos, timed
 from retrieval.errors import UserError
+from retrieval.jobs.announcing import tell
 from retrieval.model import CLIP
 
 SECONDS, FPS, WIDTH, HEIGHT = 10, 30, 320, 240
@@ -35,12 +36,11 @@ ROUNDS = 3
 
 def run(arguments: Namespace) -> None:
     """Measure, and print the tables."""
-    console = Console()
     model = load_model(arguments.backbone)
     with TemporaryDirectory() as folder:
-        decoders = _decoders(console)
+        decoders = _decoders()
         root = arguments.videos or _generated(Path(folder, "videos"), arguments.count)
-        paths = readable(root, decoders, console)
+        paths = readable(root, decoders)
         records = [Record(str(path.relative_to(root)), path, ("a video",)) for path in paths]
         store = FrameStore(Path(folder, "frames"), root, short_side=224, quality=95, rate=3.0)
         prepare(records, store, open_pyav, even_frames, arguments.frames, os.cpu_count() or 1)
@@ -48,14 +48,14 @@ def run(arguments: Namespace) -> None:
             name: FrameReader(arguments.frames, even_frames, resize_and_crop(model.image_size), read_from)
             for name, read_from in (decoders | {"store": store.open}).items()
         }
-        console.print(_core_table(core_seconds(readers, records), arguments.frames))
-        console.print(_loader_table(records, readers, arguments.workers, model.image_size))
+        tell(_core_table(core_seconds(readers, records), arguments.frames))
+        tell(_loader_table(records, readers, arguments.workers, model.image_size))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rate = consumption(model.to(device), arguments.frames, arguments.batch_size)
-    console.print(f"{arguments.backbone} trains on {rate:.1f} videos/s of {arguments.frames} frames on {device}")
+    tell(f"{arguments.backbone} trains on {rate:.1f} videos/s of {arguments.frames} frames on {device}")
 
 
-def readable(root: Path, decoders: Mapping[str, Open], console: Console) -> list[Path]:
+def readable(root: Path, decoders: Mapping[str, Open]) -> list[Path]:
     """The files under `root` and its folders that every decoder reads; the others are told.
 
     Raises:
@@ -70,7 +70,7 @@ def readable(root: Path, decoders: Mapping[str, Open], console: Console) -> list
         except VideoError as error:
             left_out.append(str(error))
     for message in left_out:
-        console.print(f"left out: {message}", markup=False, highlight=False, soft_wrap=True)
+        tell(f"left out: {message}")
     if len(paths) < 2:
         raise UserError(f"--videos {root}: needs 2 videos or more, there are {len(paths)}")
     return paths
@@ -103,15 +103,8 @@ def loading_rate(records: Sequence[Record], reader: FrameReader, num_workers: in
 
 def consumption(model: CLIP, frames: int, batch_size: int, steps: int = 3) -> float:
     """Videos per second that training consumes: forward and backward through the video tower."""
-    device = next(model.parameters()).device
-    batch = torch.randn(batch_size, frames, 3, model.image_size, model.image_size, device=device)
-    seconds = []
-    for _ in range(steps):
-        start = time.perf_counter()
-        model.encode_video(batch).sum().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
+    batch = random_videos(model, batch_size, frames)
+    seconds = [timed(lambda: model.encode_video(batch).sum().backward(), batch.device) for _ in range(steps)]
     return batch_size / min(seconds)
 
 
@@ -145,16 +138,18 @@ def landscape(random: np.random.Generator) -> Float[np.ndarray, "height width 3"
     return picture
 
 
-def _decoders(console: Console) -> dict[str, Open]:
+def _decoders() -> dict[str, Open]:
     decoders: dict[str, Open] = {"decord": open_decord, "pyav": open_pyav}
     try:
         decoders["torchcodec"] = find_torchcodec()
     except UserError as error:
-        console.print(f"not measured: {error}", markup=False, highlight=False, soft_wrap=True)
+        tell(f"not measured: {error}")
     return decoders
 
 
 def _generated(folder: Path, count: int) -> Path:
+    if count < 2:
+        raise UserError(f"--count {count}: needs 2 videos or more")
     folder.mkdir()
     for number in range(count):
         write_video(folder / f"{number}.mp4", number)
@@ -168,7 +163,7 @@ def _core_table(rounds: Mapping[str, Sequence[float]], frames: int) -> Table:
     fastest = min(seconds, key=lambda name: seconds[name])
     caption = f"fastest: {fastest}; of the decoders: {decoder} (data/decoder={decoder})"
     table = Table(title=f"{frames} frames of a video, on one core", caption=caption)
-    for column in ("from", "ms a video", "videos/s", "decord's time by its"):
+    for column in ("from", "ms a video", "videos/s", "speed-up over decord"):
         table.add_column(column, justify="right" if column != "from" else "left")
     for name, values in rounds.items():
         ratio = median(theirs / ours for theirs, ours in zip(rounds["decord"], values, strict=True))

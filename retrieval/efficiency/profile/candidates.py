@@ -30,8 +30,8 @@ class Build:
     source: str
     reducer: dict[str, Any]
     head: dict[str, Any] | None
-    tuning: dict[str, Any] | None
-    optimizer: dict[str, Any] | None
+    tuning: dict[str, Any]
+    optimizer: dict[str, Any]
     frames: int
     words: int
     device: str

@@ -8,7 +8,7 @@ from torch import nn
 
 from retrieval.efficiency import counted_macs
 from retrieval.efficiency.cost import cost, trained_parameters
-from retrieval.efficiency.profile.speed import random_videos
+from retrieval.efficiency.latency import random_videos
 from retrieval.model import CLIP
 from retrieval.reducers import plan
 

@@ -7,9 +7,9 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from retrieval.efficiency import in_clean_memory, peak_memory
+from retrieval.efficiency.latency import random_videos
 from retrieval.efficiency.profile.candidates import Build
 from retrieval.efficiency.profile.settings import PRECISIONS, Case
-from retrieval.efficiency.profile.speed import random_videos
 from retrieval.model import CLIP
 from retrieval.model.tuning import merge_lora
 

@@ -5,10 +5,8 @@ from copy import deepcopy
 from functools import partial
 
 import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
-from retrieval.efficiency import interleaved
+from retrieval.efficiency.latency import interleaved, random_videos
 from retrieval.efficiency.profile.candidates import Build
 from retrieval.efficiency.profile.settings import PRECISIONS, Case
 from retrieval.model import CLIP
@@ -50,15 +48,7 @@ def latencies(
     """Seconds that each case of one batch size takes to encode a batch, in each round; see `interleaved`."""
     batch = random_videos(next(iter(models.values())), cases[0].batch_size, frames)
     calls = {case: partial(models[case.variant].encode_video, batch) for case in cases}
-    synchronize = torch.cuda.synchronize if batch.is_cuda else None
-    return interleaved(calls, rounds=rounds, warmup=warmup, synchronize=synchronize, finished=finished)
-
-
-def random_videos(model: CLIP, videos: int, frames: int) -> UInt8[Tensor, "{videos} {frames} 3 height width"]:
-    """The same random bytes every time, on the model's device."""
-    shape = (videos, frames, 3, model.image_size, model.image_size)
-    numbers = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return numbers.to(model.logit_scale.device)
+    return interleaved(calls, rounds=rounds, warmup=warmup, device=batch.device, finished=finished)
 
 
 def _allow_graphs(count: int) -> None:

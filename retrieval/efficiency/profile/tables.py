@@ -29,7 +29,7 @@ MEASURED = (
     "speed-up",
     "quartiles",
     "GMAC ratio",
-    "quotient",
+    "speed-up / GMAC ratio",
     "MiB",
     "of none",
     "MiB, training",

@@ -24,8 +24,10 @@ class JobResult:
 
     @property
     def reducer(self) -> str:
-        """What its reducer's config builds, by name."""
-        return reducer_name(self.config.reducer)
+        """What its reducer's config builds, by name; an evaluated checkpoint's own is known by the results alone."""
+        if (config := self.config.get("reducer")) is not None:
+            return reducer_name(config)
+        return "-" if self.results is None else self.results.reducer
 
 
 def read_sweep(folder: Path) -> list[JobResult]:

@@ -1,5 +1,6 @@
 """From jobs to the report's rows: one for all that differ only in their seed, with means, deviations and fronts."""
 
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,11 @@ COSTS = {"tokens": "output_tokens", "GMACs": "video_gmacs", "parameters": "param
 """Columns of the table, and the names of the costs in `metrics.json`."""
 FRONTS = {"front by GMACs": "GMACs", "front by latency": "latency (ms)"}
 """Columns that tell the members of a Pareto front, and what costs there."""
+FIXED = {"reducer", "seeds", "state", "folder", "label", "Pareto", *METRICS, *COSTS, *FRONTS, *FRONTS.values()}
+"""Columns that no knob may take."""
+FOLLOWING = ("name", "data.store.folder", "data.store.root")
+"""Knobs that only follow from others."""
+TARGET = "._target_"
 
 
 def summarize(jobs: list[JobResult]) -> tuple[pd.DataFrame, list[str]]:
@@ -68,7 +74,7 @@ def knob_text(value: Any) -> str:
 
 def _job_row(job: JobResult, columns: dict[str, str]) -> dict[str, Any]:
     metrics, costs = ({}, {}) if job.results is None else (job.results.metrics, job.results.cost)
-    values = knobs(job.config)
+    values = {name: _value(name, value) for name, value in knobs(job.config).items()}
     row = dict.fromkeys(columns.values()) | {columns[name]: values[name] for name in columns if name in values}
     row |= {"reducer": job.reducer, "state": job.state, "folder": job.folder.name}
     row |= {column: metrics.get(name, float("nan")) for column, name in METRICS.items()}
@@ -98,20 +104,35 @@ def _columns(jobs: list[JobResult]) -> dict[str, str]:
 
     A knob that always has the value of one before it follows from that one, as do a module's seed from the job's.
     """
-    varying: dict[str, str] = {}
+    varying: dict[str, None] = {}
+    together = []
     for reducer in dict.fromkeys(job.reducer for job in jobs):
         alike = [knobs(job.config) for job in jobs if job.reducer == reducer]
+        names = dict.fromkeys(name for each in alike for name in each if name not in FOLLOWING)
         first: dict[tuple[Any, ...], str] = {}
-        for name in ["seed", *dict.fromkeys(name for each in alike for name in each)]:
+        for name in ["seed", *names]:
             values = tuple(each.get(name) for each in alike)
             if len(set(values)) > 1:
                 first.setdefault(values, name)
-        varying |= {name: _column(name) for name in first.values() if name != "seed"}
-    return varying
+        varying |= {name: None for name in first.values() if name != "seed"}
+        together.append(names.keys())
+    return {name: _column(name, varying, together) for name in varying}
 
 
-def _column(name: str) -> str:
-    """A knob's own name, without the parts that it belongs to; an element of a list keeps its number."""
-    parts = name.split(".")
+def _column(name: str, varying: Iterable[str], together: Sequence[Set[str]]) -> str:
+    """A knob's own name, or its dotted one where the same reducer's jobs have another knob of that name."""
+    others = {other for other in varying if other != name and any({name, other} <= names for names in together)}
+    taken = FIXED | {_own_name(other) for other in others}
+    return next((column for column in (_own_name(name), name.removesuffix(TARGET)) if column not in taken), name)
+
+
+def _own_name(name: str) -> str:
+    """A knob's name without the parts that it belongs to; an element of a list keeps its number."""
+    parts = name.removesuffix(TARGET).split(".")
     last = max(position for position, part in enumerate(parts) if not part.isdigit())
     return ".".join(parts[last:])
+
+
+def _value(name: str, value: Any) -> Any:
+    """A knob's value for its column: of a class its own name."""
+    return value.rpartition(".")[2] if name.endswith(TARGET) else value

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
+from retrieval.jobs.runs import LAST
 from retrieval.sweeps.report.charts import draw
 from retrieval.sweeps.report.jobs import JobResult, read_sweep
 from retrieval.sweeps.report.latency import latencies
@@ -25,7 +26,8 @@ def write_report(folder: Path, measure_latency: bool = True) -> list[Path]:
     """
     jobs = read_sweep(folder)
     rows, knobs = summarize(jobs)
-    latency = latencies(folder, _models(rows, jobs)) if measure_latency else None
+    models = _models(rows, jobs) if measure_latency else {}
+    latency = latencies(folder, models) if models else None
     rows = with_fronts(rows, latency)
     figures, left_out = draw(rows[rows["R-Sum"].notna()], knobs)
     images = []
@@ -43,9 +45,10 @@ def write_report(folder: Path, measure_latency: bool = True) -> list[Path]:
 
 
 def _models(rows: pd.DataFrame, jobs: list[JobResult]) -> dict[str, DictConfig]:
-    """A job's config for each row that has finished ones."""
-    configs = {job.folder.name: job.config for job in jobs}
-    return {row["label"]: configs[row["folder"]] for _, row in rows.iterrows() if row["seeds"]}
+    """A job's config for each row that has finished ones; an evaluated checkpoint's does not tell its model."""
+    configs = {job.folder.name: job.config for job in jobs if job.config.get("ckpt_path") in (None, LAST)}
+    known = rows[(rows["seeds"] > 0) & rows["folder"].isin(list(configs))]
+    return {row["label"]: configs[row["folder"]] for _, row in known.iterrows()}
 
 
 def _file_name(title: str) -> str:

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
 from retrieval.benchmark import main
 from retrieval.data.corpora.base import Record
@@ -47,6 +46,12 @@ def test_the_benchmark_measures_generated_videos(monkeypatch, capsys):
     assert "ViT-tiny-8 trains on" in capsys.readouterr().out
 
 
+def test_too_few_generated_videos_are_told(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["benchmark", "loading", "--count", "1", *OPTIONS])
+    with pytest.raises(SystemExit, match="error: --count 1: needs 2 videos or more"):
+        main()
+
+
 def test_what_is_no_video_is_left_out_and_said(folder_of_videos, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["benchmark", "loading", "--videos", str(folder_of_videos), *OPTIONS])
     main()
@@ -60,4 +65,4 @@ def test_what_is_no_video_is_left_out_and_said(folder_of_videos, monkeypatch, ca
 def test_a_folder_with_too_few_videos_is_told(folder_of_videos):
     (folder_of_videos / "deep" / "b.mp4").unlink()
     with pytest.raises(UserError, match=r"--videos .*: needs 2 videos or more, there are 1"):
-        readable(folder_of_videos, {"decord": open_decord}, Console())
+        readable(folder_of_videos, {"decord": open_decord})
