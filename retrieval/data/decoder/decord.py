@@ -64,9 +64,7 @@ class DecordFile(VideoFile):
         try:
             frames = self.reader.get_batch(list(indices)).asnumpy()
         except _ERRORS as error:
-            raise VideoError(
-                f"{self.index.path}: damaged, frames {list(indices)} of {self.total} cannot be decoded: {_cause(error)}"
-            ) from error
+            raise self.index.damaged(indices, _cause(error)) from error
         return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
 

@@ -50,6 +50,11 @@ class Index:
             return [time * self.time_base for time in self.timestamps]
         return [number / self.fps for number in range(len(self.timestamps))]
 
+    def damaged(self, indices: Sequence[int], reason: str) -> VideoError:
+        """The error of frames that cannot be decoded."""
+        frames = f"frames {list(indices)} of {len(self.timestamps)}"
+        return VideoError(f"{self.path}: damaged, {frames} cannot be decoded: {reason}")
+
     def size(self, short_side: int | None) -> tuple[int, int]:
         """Height and width once the shorter side is `short_side` pixels; never larger than in the file."""
         scale = 1.0 if short_side is None else min(1.0, short_side / min(self.height, self.width))

@@ -41,9 +41,7 @@ class PyAVFile(VideoFile):
             with av.open(str(self.index.path)) as container:
                 pictures = np.stack(list(self._pictures(container, wanted)))
         except (av.FFmpegError, OSError) as error:
-            raise VideoError(
-                f"{self.index.path}: damaged, frames {wanted} of {self.total} cannot be decoded: {cause(error)}"
-            ) from error
+            raise self.index.damaged(wanted, cause(error)) from error
         return torch.from_numpy(pictures[[place[number] for number in indices]]).permute(0, 3, 1, 2)
 
     def _pictures(self, container: InputContainer, wanted: Sequence[int]) -> Iterator[UInt8[np.ndarray, "h w 3"]]:

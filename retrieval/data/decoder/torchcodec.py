@@ -53,9 +53,7 @@ class TorchCodecFile(VideoFile):
         try:
             return self.decoder.get_frames_at(list(indices)).data
         except (RuntimeError, ValueError, IndexError) as error:
-            raise VideoError(
-                f"{self.index.path}: damaged, frames {list(indices)} of {self.total} cannot be decoded: {_cause(error)}"
-            ) from error
+            raise self.index.damaged(indices, _cause(error)) from error
 
 
 def _import() -> ModuleType:
