@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from retrieval.data.corpora.published import PublishedSet, read_text, wanted_captions
+from retrieval.data.corpora.published import PublishedSet, wanted_captions
+from retrieval.data.corpora.tables import check_text, read_text
 from retrieval.errors import UserError
 
 CAPTIONS = "raw-captions.pkl"
@@ -37,7 +38,7 @@ def read_captions(path: Path) -> dict[str, list[str]]:
     except Exception as error:  # a damaged pickle raises nearly anything
         raise UserError(f"{path}: {error or type(error).__name__}") from error
     try:
-        return {str(video_id): [_text(words) for words in captions] for video_id, captions in content.items()}
+        return {str(video_id): _texts(captions, f"{path}, {video_id}") for video_id, captions in content.items()}
     except (AttributeError, TypeError) as error:
         raise UserError(f"{path} is no dict from video ids to captions as lists of words: {error}") from error
 
@@ -52,5 +53,8 @@ class _PlainUnpickler(pickle.Unpickler):
         )
 
 
-def _text(words: Any) -> str:
-    return words if isinstance(words, str) else " ".join(words)
+def _texts(captions: Any, where: str) -> list[str]:
+    if not isinstance(captions, list | tuple):
+        raise TypeError(f"{type(captions).__name__} where a list belongs")
+    texts = (words if isinstance(words, str) else " ".join(words) for words in captions)
+    return [check_text(text, f"{where}: caption {number}") for number, text in enumerate(texts, 1)]

@@ -1,16 +1,20 @@
 """A sweep's jobs as they lie in its folder: what each was, how far it came, and what it reached."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from retrieval.errors import UserError
 from retrieval.jobs.results import Results
 from retrieval.jobs.runs import CONFIG, METRICS
+from retrieval.sweeps.configs import read_config
 from retrieval.sweeps.states import State, state
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,15 +60,21 @@ def read_jobs(folders: Iterable[Path]) -> list[JobResult]:
     """
     jobs = []
     for folder in folders:
-        found, config = state(folder), OmegaConf.load(folder / CONFIG)
+        try:
+            found, config = state(folder), read_config(folder / CONFIG)
+        except UserError as error:
+            _log.warning("left out of the report: %s", error)
+            continue
         finished = found is State.FINISHED and (folder / METRICS).is_file()
-        jobs.append(JobResult(folder, config, found, Results.read(folder / METRICS) if finished else None))  # type: ignore[arg-type]
+        jobs.append(JobResult(folder, config, found, Results.read(folder / METRICS) if finished else None))
     return jobs
 
 
 def reducer_name(config: Any) -> str:
     """What a reducer's config builds, by name: `KMedoids`, `KMedoids + TempMe`, `none`."""
-    if "reducers" in config:
-        return " + ".join(reducer_name(each) for each in config["reducers"])
-    name = config["_target_"].rpartition(".")[2]
+    if not isinstance(config, Mapping | DictConfig):
+        return "-"
+    if isinstance(parts := config.get("reducers"), Sequence) and not isinstance(parts, str):
+        return " + ".join(reducer_name(each) for each in parts)
+    name = str(config.get("_target_", "-")).rpartition(".")[2]
     return "none" if name == "Reducer" else name
