@@ -87,7 +87,11 @@ def test_a_tables_splits_are_those_of_its_rows(folder, splits):
         ("video,caption\na.mp4,one, two\n", "c.csv", "row 1 (line 2) has 3 cells, not 2"),
         ("video,caption,split\na.mp4,one\n", "c.csv", "row 1 (line 2) has 2 cells, not 3"),
         ('video,caption\n\na.mp4,one\na.mp4,"two\na.mp4,three\n', "c.csv", "row 2 (line 4) is no CSV: unexpected end"),
-        ('video,caption\na.mp4,"two\na.mp4,three"\na.mp4,four\n', "c.csv", "row 1 (line 2): a cell goes on in the next"),
+        (
+            'video,caption\na.mp4,"two\na.mp4,three"\na.mp4,four\n',
+            "c.csv",
+            "row 1 (line 2): a cell goes on in the next",
+        ),
         ('video,caption\na.mp4,"two" three\n', "c.csv", "row 1 (line 2) is no CSV: ',' expected after '\"'"),
         ("video,caption\na.mp4," + 131_073 * "x", "c.csv", "row 1 (line 2) is no CSV: a cell has over 131,072 letters"),
         ("video,caption,caption\na.mp4,one,two\n", "c.csv", "two columns are called 'caption'"),

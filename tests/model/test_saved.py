@@ -96,7 +96,9 @@ def test_nesting_without_an_end_is_refused_in_one_line(nested):
         assert len(targets(config)) <= 1
 
 
-@pytest.mark.parametrize("knob", [{"frames": "many"}, {"frames": -1}, {"num_segments": 10**30}, {"no_such": 1}], ids=str)
+@pytest.mark.parametrize(
+    "knob", [{"frames": "many"}, {"frames": -1}, {"num_segments": 10**30}, {"no_such": 1}], ids=str
+)
 def test_knobs_that_a_class_cannot_take_are_told_in_one_line(knob):
     with pytest.raises(UserError, match=r"a\.ckpt: "):
         build_saved(KMEDOIDS | knob, Reducer, "a.ckpt")

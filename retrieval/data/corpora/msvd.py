@@ -5,6 +5,7 @@ to captions, each a list of words. Every caption is a query of its own. A pickle
 read by an unpickler that builds plain values and nothing else.
 """
 
+import io
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,8 +34,7 @@ def read_captions(path: Path) -> dict[str, list[str]]:
         UserError: a file that asks for more than plain values, is damaged, or is no dict of lists of word lists.
     """
     try:
-        with path.open("rb") as file:
-            content = _PlainUnpickler(file, encoding="utf-8").load()
+        content = _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="utf-8").load()
     except Exception as error:  # a damaged pickle raises nearly anything
         raise UserError(f"{path}: {error or type(error).__name__}") from error
     try:
@@ -43,8 +43,11 @@ def read_captions(path: Path) -> dict[str, list[str]]:
         raise UserError(f"{path} is no dict from video ids to captions as lists of words: {error}") from error
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Builds dicts, lists, tuples, strings and numbers, which need no class or function to be looked up."""
+class _PlainUnpickler(pickle._Unpickler):
+    """Builds dicts, lists, tuples, strings and numbers, which need no class or function to be looked up.
+
+    Python's own one, not that in C, of which a damaged number asks for all the memory there is.
+    """
 
     def find_class(self, module: str, name: str) -> NoReturn:
         raise pickle.UnpicklingError(
