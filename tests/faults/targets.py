@@ -32,37 +32,35 @@ POOLING = {"_target_": "retrieval.reducers.Pooling", "frames": 12, "block": 2, "
 
 
 def targets(canary: Path) -> list[dict[str, Any]]:
-    """Configs that hydra.utils.instantiate would make run."""
-    path, write = str(canary), f"open({str(canary)!r}, 'w')"
-    code = f"__import__('pathlib').Path({path!r}).touch()"
-    touch = {"_target_": "pathlib.Path.touch", "_args_": [{"_target_": "pathlib.Path", "_args_": [path]}]}
+    """Configs that would make the canary; Hydra itself refuses the first three by their names, the others it runs."""
+    path, here = str(canary), {"_target_": "pathlib.Path", "_args_": [str(canary)]}
+    touch = {"_target_": "pathlib.Path.touch", "_args_": [here]}
+    modules = ("gzip", "bz2", "lzma", "codecs")
+    opened = [{"_target_": f"{module}.open", "filename": path, "mode": "w"} for module in modules]
     return [
         {"_target_": "os.system", "command": f"touch {path}"},
-        {"_target_": "os.popen", "cmd": f"touch {path}"},
+        {"_target_": "subprocess.Popen", "args": ["touch", path]},
+        {"_target_": "builtins.exec", "_args_": [f"open({path!r}, 'w')"]},
         {"_target_": "os.mkdir", "path": path},
+        {"_target_": "os.makedirs", "name": path},
         {"_target_": "os.mkfifo", "path": path},
         {"_target_": "os.open", "path": path, "flags": 65},
-        {"_target_": "os.spawnlp", "_args_": [0, "touch", "touch", path]},
-        {"_target_": "posix.system", "command": f"touch {path}"},
-        {"_target_": "subprocess.run", "args": ["touch", path]},
-        {"_target_": "subprocess.Popen", "args": ["touch", path]},
-        {"_target_": "subprocess.check_output", "_args_": [["touch", path]]},
-        {"_target_": "subprocess.getoutput", "cmd": f"touch {path}"},
-        {"_target_": "builtins.exec", "_args_": [code]},
-        {"_target_": "builtins.eval", "_args_": [write]},
         {"_target_": "builtins.open", "file": path, "mode": "w"},
         {"_target_": "io.open", "file": path, "mode": "w"},
-        {"_target_": "timeit.timeit", "stmt": code, "number": 1},
-        {"_target_": "code.InteractiveInterpreter.runsource", "_args_": [{"_target_": "builtins.object"}, code]},
-        touch,
-        {"_target_": "retrieval.jobs.files.write", "path": {"_target_": "pathlib.Path", "_args_": [path]}, "text": "x"},
-        {"_target_": "retrieval.reducers.tempme.torch.save", "obj": 1, "f": path},
-        {"_target_": "retrieval.model.tuning.Path.touch", "self": {"_target_": "pathlib.Path", "_args_": [path]}},
+        {"_target_": "io.FileIO", "file": path, "mode": "w"},
+        *opened,
+        {"_target_": "logging.FileHandler", "filename": path},
+        {"_target_": "zipfile.ZipFile", "file": path, "mode": "w"},
+        {"_target_": "shutil.copyfile", "src": __file__, "dst": path},
+        {"_target_": "numpy.savetxt", "fname": path, "X": [1]},
         {"_target_": "torch.save", "obj": 1, "f": path},
-        {"_target_": "numpy.save", "file": path, "arr": 1},
+        {"_target_": "retrieval.reducers.tempme.torch.save", "obj": 1, "f": path},
+        {"_target_": "retrieval.model.tuning.Path.touch", "self": here},
+        {"_target_": "retrieval.jobs.files.write", "path": here, "text": "x"},
+        touch,
         {"_target_": "hydra.utils.instantiate", "config": touch, "_recursive_": False},
         {"_target_": "hydra.utils.call", "config": touch},
-        {"_target_": "functools.partial", "_args_": [{"_target_": "os.system", "_partial_": True}], "_partial_": False},
+        {"_target_": "hydra.utils.instantiate", "_args_": [touch], "_convert_": "all", "_recursive_": False},
     ]
 
 
