@@ -1,5 +1,6 @@
 """Where runs live: `<output>/<name>/<time>/`, and how a killed one is found again."""
 
+import json
 import os
 from contextlib import suppress
 from datetime import datetime
@@ -15,10 +16,13 @@ from retrieval.errors import UserError
 from retrieval.jobs.files import refusals, write
 from retrieval.jobs.logs import log_to_file
 from retrieval.jobs.processes import is_first_process
+from retrieval.jobs.slurm import JOB, identity, is_of_this_job, is_restarted, job_id
 
 CONFIG, METRICS, ERROR = "config.yaml", "metrics.json", "error.txt"
 LAST = "last"
 LAST_CHECKPOINT = Path("checkpoints", "last.ckpt")
+UNFINISHED = ".unfinished"
+"""The ending of a file that is being written; one is left where a job was killed meanwhile."""
 HANDED_ON = "RETRIEVAL_RUN_DIR"
 """The environment variable by which the first process hands its folder to the processes that it starts."""
 
@@ -43,6 +47,10 @@ def start_run(config: DictConfig) -> Path:
             save_config(config)
         for stale in (ERROR, METRICS):  # of the run before it went on
             (folder / stale).unlink(missing_ok=True)
+        for unfinished in folder.rglob(f".*{UNFINISHED}"):  # of a save that was killed
+            unfinished.unlink(missing_ok=True)
+        if job_id():
+            write(folder / JOB, json.dumps(identity()) + "\n")
         log_to_file(folder / f"{_command()}.log")
     return folder
 
@@ -53,7 +61,7 @@ def discard_if_empty(config: DictConfig) -> None:
         return
     folder = Path(config.run_dir)
     files = [path for path in folder.rglob("*") if not path.is_dir()]
-    if all(path == folder / CONFIG or path.suffix == ".log" for path in files):
+    if all(path in (folder / CONFIG, folder / JOB) or path.suffix == ".log" for path in files):
         rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # other runs of this name
             folder.parent.rmdir()
@@ -74,6 +82,8 @@ def resumed_checkpoint(config: DictConfig) -> Path | None:
     """
     from retrieval.model import read_checkpoint
 
+    if config.ckpt_path is None and is_restarted():
+        _go_on_after_restart(config)
     if config.ckpt_path is None:
         return None
     path = _last_checkpoint(config) if config.ckpt_path == LAST else Path(config.ckpt_path)
@@ -87,10 +97,23 @@ def resumed_checkpoint(config: DictConfig) -> Path | None:
     return path
 
 
+def _go_on_after_restart(config: DictConfig) -> None:
+    """Let a job that Slurm has started once more go on with its run, if that has a checkpoint."""
+    if OmegaConf.is_missing(config, "run_dir"):
+        folder = max(filter(is_of_this_job, _resumable(config.output, config.name)), key=_start, default=None)
+    else:
+        folder = Path(config.run_dir)
+    if folder and (folder / LAST_CHECKPOINT).is_file():
+        config.run_dir, config.ckpt_path = str(folder), LAST
+
+
 def newest_run(output: str, name: str) -> Path | None:
     """The newest run of this name that has a checkpoint to go on from; None where there is none."""
-    folders = [path.parents[1] for path in Path(output, name).glob(f"*/{LAST_CHECKPOINT}")]
-    return max(folders, key=_start, default=None)
+    return max(_resumable(output, name), key=_start, default=None)
+
+
+def _resumable(output: str, name: str) -> list[Path]:
+    return [path.parents[1] for path in Path(output, name).glob(f"*/{LAST_CHECKPOINT}")]
 
 
 def is_finished(folder: Path) -> bool:

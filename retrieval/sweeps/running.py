@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from omegaconf import DictConfig
 from retrieval.errors import UserError
 from retrieval.jobs.errors import REFUSALS, is_mistake, one_line
 from retrieval.jobs.runs import ERROR, LAST_CHECKPOINT, METRICS, save_config
+from retrieval.jobs.stopping import Stopped
 from retrieval.sweeps.grids import Point
 from retrieval.sweeps.states import State, differences, has_results, state
 
@@ -35,6 +37,7 @@ def run_sweep(points: Sequence[Point], compose: Callable[[Point], DictConfig], l
 
     Raises:
         UserError: jobs that cannot run, each with its reason, before any starts; jobs that are left at the end.
+        Stopped: by a signal.
     """
     jobs = _composed(points, compose)
     _check(jobs)
@@ -46,6 +49,11 @@ def run_sweep(points: Sequence[Point], compose: Callable[[Point], DictConfig], l
     stopped = None
     try:
         launch([(job.point.name, _overrides(job)) for job in todo])
+    except Stopped as signal:
+        with suppress(UserError):  # that jobs are left is told by the exit code, as schedulers expect it
+            _conclude(jobs, str(signal))
+        print(f"{signal}; the same command goes on", file=sys.stderr)
+        raise
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         stopped = f"{type(error).__name__}: {one_line(error)}"
     _conclude(jobs, stopped)

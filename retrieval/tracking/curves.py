@@ -7,6 +7,8 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from retrieval.jobs.files import refusals
+
 Row = dict[str, Any]
 
 
@@ -27,7 +29,10 @@ class Curves(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        row: Row = {**metrics, "step": step or 0}
+        with refusals(self.path):
+            self._add({**metrics, "step": step or 0})
+
+    def _add(self, row: Row) -> None:
         if self.columns is None:
             self._rewrite([*(each for each in self._rows() if int(each["step"]) < row["step"]), row])
         elif row.keys() <= set(self.columns):

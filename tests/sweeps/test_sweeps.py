@@ -1,6 +1,8 @@
 """Sweeps: which jobs a sweep has, what is refused before anything runs, what is skipped, resumed and told."""
 
 import json
+import pickle
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from omegaconf import OmegaConf
 
 from retrieval.jobs.errors import REFUSALS
 from retrieval.jobs.runs import CONFIG, ERROR
+from retrieval.jobs.stopping import Stopped
 from retrieval.sweeps.grids import Point, points
 from retrieval.sweeps.outline import check_job, outline
 from retrieval.sweeps.plugin import JobSweeper, parse
@@ -124,13 +127,14 @@ def test_a_failed_job_leaves_its_traceback_until_it_succeeds(tmp_path):
     assert not (tmp_path / ERROR).exists()
 
 
-def test_an_interrupted_job_is_neither_finished_nor_failed(tmp_path):
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), Stopped(signal.SIGTERM)])
+def test_an_interrupted_job_is_neither_finished_nor_failed(interruption, tmp_path):
     def interrupted(_: object) -> None:
         (tmp_path / "checkpoints").mkdir()
         (tmp_path / "checkpoints" / "last.ckpt").touch()
-        raise KeyboardInterrupt
+        raise interruption
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(type(interruption)):
         run_once(interrupted, job_config(tmp_path))
     assert state(tmp_path) is State.INTERRUPTED
 
@@ -208,6 +212,18 @@ def test_a_sweep_ends_with_its_table_and_the_command_for_the_report(tmp_path, ca
     assert ["none", "1", "finished", "50.0", "50.0", "300.0", "0.2000"] in rows
     assert ["Pooling", "+", "TempMe", "0", "1", "failed", "-", "-", "-", "-"] in rows
     assert printed.rstrip().endswith(f"report: python -m retrieval.report {tmp_path}")
+
+
+def test_a_stopped_sweep_ends_with_the_signals_exit_code(tmp_path, capsys):
+    def launch(jobs) -> None:
+        raise pickle.loads(pickle.dumps(Stopped(signal.SIGTERM)))  # as from another process
+
+    with pytest.raises(Stopped) as stopped:
+        run_sweep(at(tmp_path, "whole"), composed, launch)
+    assert stopped.value.code == 143
+    printed = capsys.readouterr()
+    assert "whole: missing" in printed.out
+    assert printed.err == "stopped by SIGTERM; the same command goes on\n"
 
 
 def test_why_the_launcher_stopped_is_told(tmp_path, capsys):
