@@ -1,6 +1,5 @@
 """The work of `retrieval.prepare`, from a composed config to its files."""
 
-import json
 from dataclasses import asdict
 from inspect import signature
 from pathlib import Path
@@ -13,6 +12,7 @@ from retrieval.data.corpora import Corpus, Record
 from retrieval.data.store.preparation import Findings, prepare
 from retrieval.errors import UserError
 from retrieval.jobs.announcing import tell
+from retrieval.jobs.files import write_json
 from retrieval.jobs.runs import start_run
 
 
@@ -43,7 +43,7 @@ def _records(corpus: Corpus, splits: list[str]) -> list[Record]:
 
 
 def _write(findings: Findings, path: Path) -> None:
-    path.write_text(json.dumps(asdict(findings), indent=2) + "\n")
+    write_json(path, asdict(findings))
     kinds = ("missing", "unreadable", "short", "incomplete")
     tell(
         f"{findings.stored} videos stored, {findings.decoded} of them decoded now; findings: {path}",

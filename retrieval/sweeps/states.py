@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from retrieval.errors import UserError
 from retrieval.jobs.errors import one_line
+from retrieval.jobs.files import write, write_json
 from retrieval.jobs.processes import is_first_process
 from retrieval.jobs.runs import CONFIG, ERROR, LAST, LAST_CHECKPOINT, save_config
 
@@ -57,10 +58,10 @@ def run_once(task: Callable[[DictConfig], Any], config: DictConfig) -> Any:
         value = task(config)
     except Exception as error:
         if is_first_process():
-            (folder / ERROR).write_text(traceback.format_exc())
+            write(folder / ERROR, traceback.format_exc())
         raise RuntimeError(f"{one_line(error)} (traceback: {folder / ERROR})") from error
     if is_first_process():
-        (folder / VALUE).write_text(json.dumps(value) + "\n")
+        write_json(folder / VALUE, value)
     return value
 
 

@@ -7,6 +7,8 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from retrieval.files import replacing
+
 Row = dict[str, Any]
 
 
@@ -46,12 +48,10 @@ class Curves(Logger):
         """Put the file in place as a whole, so that one who is killed loses nothing."""
         self.columns = sorted({name for row in rows for name in row})
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial")
-        with partial.open("w", newline="") as file:
+        with replacing(self.path) as partial, partial.open("w", newline="") as file:
             table = csv.DictWriter(file, self.columns)
             table.writeheader()
             table.writerows(rows)
-        partial.replace(self.path)
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         """Nothing: a run's config is in its folder."""
