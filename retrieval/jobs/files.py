@@ -1,7 +1,7 @@
 """Writing a run's files, with one clear line where the disk is full or not ours."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,31 @@ def write_json(path: Path, value: Any) -> None:
         UserError: the path cannot be written.
     """
     write(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote; its newline tells a number from the beginning of a longer one.
+
+    Raises:
+        UserError: it cannot be read, or only a part of it is there.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: damaged ({error})") from error
+    if not text.endswith("\n"):
+        raise UserError(f"{path}: damaged, it ends too early")
+    return value
+
+
+def is_whole(path: Path, read: Callable[[Path], Any] = read_json) -> bool:
+    """Whether a file is there and can be read."""
+    try:
+        read(path)
+    except UserError:
+        return False
+    return True
 
 
 @contextmanager

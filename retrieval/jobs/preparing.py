@@ -13,6 +13,7 @@ from retrieval.data.store.preparation import Findings, prepare
 from retrieval.errors import UserError
 from retrieval.jobs.announcing import tell
 from retrieval.jobs.files import write_json
+from retrieval.jobs.locks import hold
 from retrieval.jobs.runs import start_run
 
 
@@ -23,6 +24,7 @@ def run_prepare(config: DictConfig) -> None:
     store, decoder, sampler = (instantiate(data[part]) for part in ("store", "decoder", "sampler"))
     corpus.prepare()
     records = _records(corpus, list(config.splits))
+    hold(Path(data.store.folder), "prepare job", "data.store.folder=<folder> writes elsewhere")
     folder = start_run(config)
     findings = prepare(records, store, decoder, sampler, data.frames, data.num_workers)
     _write(findings, folder / "findings.json")

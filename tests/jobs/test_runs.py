@@ -8,6 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from retrieval.errors import UserError
+from retrieval.jobs.files import write_json
 from retrieval.jobs.resolvers import wandb_mode
 from retrieval.jobs.runs import HANDED_ON, claim, is_finished, newest_run, resumed_checkpoint, start_run
 
@@ -55,6 +56,8 @@ def test_a_run_goes_on_in_its_folder(config, tmp_path):
     assert not (folder / "error.txt").exists()
     assert not is_finished(folder)
     (folder / "metrics.json").touch()
+    assert not is_finished(folder)
+    write_json(folder / "metrics.json", {})
     assert is_finished(folder)
 
 
