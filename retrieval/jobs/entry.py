@@ -18,8 +18,9 @@ from retrieval.errors import UserError
 from retrieval.jobs.errors import COMPOSITION, is_mistake, one_line
 from retrieval.jobs.files import write
 from retrieval.jobs.keys import CONF, check_missing
+from retrieval.jobs.locks import until_the_end
 from retrieval.jobs.logs import leave_log_to_us, log_to_screen, only_to_files
-from retrieval.jobs.processes import is_first_process
+from retrieval.jobs.processes import end_with_first_process, end_with_launcher, is_first_process, lost_workers_as_ours
 from retrieval.jobs.resolvers import register_resolvers
 from retrieval.jobs.runs import ERROR, LAST_CHECKPOINT, discard_if_empty, is_in_sweep
 from retrieval.jobs.stopping import Stopped, command_to_go_on, stoppable
@@ -36,11 +37,12 @@ def job(config_name: str) -> Callable[[Job], Callable[[], Any]]:
         def main() -> Any:
             from retrieval.sweeps import register_sweeper
 
+            end_with_first_process()
             _make_current_folder_importable()
             register_sweeper()
             started: list[bool] = []
             entry = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)
-            with log_to_screen(), _hydra_raises(), stoppable():
+            with log_to_screen(), _hydra_raises(), stoppable(), until_the_end():
                 try:
                     return entry(guarded(task, started))()
                 except COMPOSITION as error:
@@ -63,6 +65,8 @@ def guarded(task: Job, started: list[bool]) -> Job:
         task: the job.
         started: is appended to when the config is composed and the job begins.
     """
+
+    task = lost_workers_as_ours()(task)
 
     @wraps(task)
     def run(config: DictConfig) -> Any:
@@ -108,6 +112,7 @@ def _run_in_sweep(task: Job, config: DictConfig) -> Any:
 
     # joblib's processes start others in a way of their own, which data loaders cannot.
     multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
+    end_with_launcher()
     config.run_dir = HydraConfig.get().runtime.output_dir
     check_missing(config)
     with log_to_screen(Path(config.run_dir).name):

@@ -1,8 +1,7 @@
 """How checkpoints are written and read: a file is whole or not there, and the one before stays until it is."""
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from retrieval.errors import UserError
-from retrieval.jobs.runs import UNFINISHED
+from retrieval.files import replacing
 from retrieval.model import read_checkpoint
 
 
@@ -27,7 +26,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         Raises:
             UserError: the disk is full, or not ours.
         """
-        with put_in_place(Path(path)) as unfinished, unfinished.open("wb") as file:
+        with put_in_place(Path(path)) as partial, partial.open("wb") as file:
             torch.save(checkpoint, file)
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
@@ -41,21 +40,18 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 @contextmanager
 def put_in_place(path: Path) -> Iterator[Path]:
-    """A path to write to; once that is done, the file takes `path`'s place in one step, also on a crash of the machine.
+    """A path to write to, whose file takes `path`'s place once it is whole.
 
-    Its name, `.last.ckpt.unfinished`, is none that Lightning or `ckpt_path=last` takes for a checkpoint, and the same
-    for each save: a killed job leaves one at most, which `start_run` deletes.
+    Its name, `.last.ckpt.….partial`, is none that Lightning or `ckpt_path=last` takes for a checkpoint; `start_run`
+    deletes those of killed jobs.
 
     Raises:
         UserError: the disk is full, or not ours.
     """
-    unfinished = path.with_name(f".{path.name}{UNFINISHED}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield unfinished
-        _sync(unfinished)
-        unfinished.replace(path)
-        _sync(path.parent)
+        with replacing(path) as partial:
+            yield partial
     except (OSError, RuntimeError) as error:
         refusal = _refusal(error)
         if refusal is None:
@@ -64,18 +60,6 @@ def put_in_place(path: Path) -> Iterator[Path]:
             f"{path}: cannot be written ({refusal.strerror}): make room in {path.parent}, then go on with "
             "ckpt_path=last; what was saved before is whole"
         ) from error
-    finally:
-        with suppress(OSError):
-            unfinished.unlink()
-
-
-def _sync(path: Path) -> None:
-    """Have a file, or a folder's list of names, on the disk itself."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _refusal(error: BaseException | None) -> OSError | None:

@@ -19,8 +19,8 @@ class Resumption(L.Callback):
     optimizer asks for the number of steps; the first samples of the epoch were then seen twice, others never.
 
     The checkpoints: Lightning remembers absolute paths, and forgets which checkpoint is the best where they differ: the
-    next one, however bad, then takes its place. A best one that lies beside the file that is resumed from is copied into
-    this run, so that no other run is read from later, nor written to.
+    next one, however bad, then takes its place. A best one that lies beside the file that is resumed from is copied
+    into this run, so that no other run is read from later, nor written to.
     """
 
     def __init__(self) -> None:
@@ -74,5 +74,5 @@ def _bring_along(state: dict[str, Any], source: Path, copy: bool) -> None:
                 f"not at {original}: put it back, or start anew from these weights with backbone.source={source}"
             )
         if copy and original.is_file() and original.resolve() != path.resolve():
-            with put_in_place(path) as unfinished:
-                shutil.copyfile(original, unfinished)
+            with put_in_place(path) as partial:
+                shutil.copyfile(original, partial)

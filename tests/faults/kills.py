@@ -13,11 +13,14 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 
 import torch
+from omegaconf import OmegaConf
 
 from retrieval.errors import UserError
+from retrieval.jobs.runs import start_run
 from retrieval.model import read_checkpoint
 from tests.training.small import Small, go_on, small_trainer
 
@@ -44,25 +47,31 @@ def _trial(output: Path, temporary: Path, chance: random.Random) -> str:
     """Train, kill, look at what is left, go on."""
     run, system = Path(tempfile.mkdtemp(dir=output)), Path(tempfile.mkdtemp(dir=temporary))
     child = _forked(lambda: small_trainer(run, epochs=EPOCHS).fit(_model()), system)
-    _wait_for(run / "checkpoints" / "last.ckpt")
-    if in_save := chance.random() < 0.75:
-        _wait_for(run / "checkpoints" / f".{chance.choice(('best', 'last'))}.ckpt.unfinished")
-    time.sleep(chance.uniform(0, 0.005 if in_save else 0.2))
+    _wait_for(run / "checkpoints", "last.ckpt")
+    if aimed := chance.random() < 0.75:
+        _wait_for(run / "checkpoints", f".{chance.choice(('best', 'last'))}.*")
+    time.sleep(chance.uniform(0, 0.005 if aimed else 0.2))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     torn = [path.name for path in run.glob("checkpoints/*.ckpt") if not _is_whole(path)]
-    unfinished = list(run.glob("checkpoints/.*"))
+    in_save = any(run.glob("checkpoints/.*"))
     if torn or len(list(run.glob("checkpoints/*.ckpt"))) != 2:
         return f"NOT HELD: torn or missing {torn}"
     if list(system.iterdir()):
         return "NOT HELD: files are left in the temporary folder"
     epoch = read_checkpoint(run / "checkpoints" / "last.ckpt")["epoch"]
-    _, status = os.waitpid(_forked(lambda: go_on(run, module=_model(), epochs=epoch + 3), system), 0)
+    _, status = os.waitpid(_forked(lambda: _go_on(run, epoch + 3), system), 0)
     if status or read_checkpoint(run / "checkpoints" / "last.ckpt")["epoch"] != epoch + 2:
         return "NOT HELD: the run did not go on"
     if list(run.glob("checkpoints/.*")):
         return "NOT HELD: half a file is left after the run went on"
-    return f"both checkpoints whole, the run went on; killed {'in' if unfinished else 'outside of'} a save"
+    return f"both checkpoints whole, the run went on; killed {'in' if in_save else 'outside of'} a save"
+
+
+def _go_on(run: Path, epochs: int) -> None:
+    """As a job does it: its start deletes what a killed one left."""
+    start_run(OmegaConf.create({"run_dir": str(run), "ckpt_path": "last"}))
+    go_on(run, module=_model(), epochs=epochs)
 
 
 def _model() -> Small:
@@ -84,11 +93,11 @@ def _forked(work: Callable[[], object], temporary: Path) -> int:
     os._exit(0)
 
 
-def _wait_for(path: Path) -> None:
+def _wait_for(folder: Path, pattern: str) -> None:
     limit = time.monotonic() + 60
-    while not path.exists():
+    while not any(fnmatch(name, pattern) for name in (os.listdir(folder) if folder.exists() else ())):
         if time.monotonic() > limit:
-            raise TimeoutError(path)
+            raise TimeoutError(folder / pattern)
 
 
 def _is_whole(path: Path) -> bool:

@@ -10,6 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from retrieval.errors import UserError
+from retrieval.jobs.files import write_json
 from retrieval.jobs.resolvers import wandb_mode
 from retrieval.jobs.runs import HANDED_ON, claim, is_finished, newest_run, resumed_checkpoint, start_run
 
@@ -57,6 +58,8 @@ def test_a_run_goes_on_in_its_folder(config, tmp_path):
     assert not (folder / "error.txt").exists()
     assert not is_finished(folder)
     (folder / "metrics.json").touch()
+    assert not is_finished(folder)
+    write_json(folder / "metrics.json", {})
     assert is_finished(folder)
 
 
@@ -93,7 +96,7 @@ def test_resuming_needs_a_checkpoint_of_ours(config, tmp_path):
 
 def test_what_a_killed_save_left_is_deleted(config, tmp_path):
     folder = finish_epoch(tmp_path / "name" / "2026-01-01_00-00-00")
-    (folder / "checkpoints" / ".last.ckpt.unfinished").write_bytes(b"half")
+    (folder / "checkpoints" / ".last.ckpt.01234567.partial").write_bytes(b"half")
     config.ckpt_path = "last"
     start_run(config)
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["last.ckpt"]

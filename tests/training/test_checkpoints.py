@@ -4,6 +4,7 @@ import errno
 import shutil
 import tempfile
 from pathlib import Path
+from uuid import UUID
 
 import lightning as L
 import pytest
@@ -38,7 +39,7 @@ def test_a_save_that_does_not_end_leaves_the_one_before(tmp_path, monkeypatch):
 
     def interrupted(_: object, file) -> None:
         file.write(b"half")
-        assert sorted(each.name for each in tmp_path.iterdir()) == [".last.ckpt.unfinished", "last.ckpt"]
+        assert sorted(each.suffix for each in tmp_path.iterdir()) == [".ckpt", ".partial"]
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -49,12 +50,18 @@ def test_a_save_that_does_not_end_leaves_the_one_before(tmp_path, monkeypatch):
     assert holds(path, 1.0)
 
 
+def fill_disk(monkeypatch, path: Path) -> None:
+    """Leave no room for what is to take the place of `path`: it is written to a device that is always full."""
+    monkeypatch.setattr("uuid.uuid4", lambda: UUID(int=0))
+    path.with_name(f".{path.name}.00000000.partial").symlink_to("/dev/full")
+
+
 @pytest.mark.parametrize("place", ["write", "fsync"])
 def test_a_full_disk_is_told_and_leaves_the_one_before(place, tmp_path, monkeypatch):
     path = tmp_path / "last.ckpt"
     save(path, 1.0)
     if place == "write":
-        (tmp_path / ".last.ckpt.unfinished").symlink_to("/dev/full")
+        fill_disk(monkeypatch, path)
     else:
         monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
     with pytest.raises(UserError, match=rf"^{path}: cannot be written \(No space left.*make room in {tmp_path}, then"):
@@ -78,14 +85,17 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
 class FullDisk(L.Callback):
     """From an epoch on no `best.ckpt` can be written."""
 
+    def __init__(self, monkeypatch) -> None:
+        self.monkeypatch = monkeypatch
+
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if trainer.current_epoch == 1:
-            Path(trainer.checkpoint_callback.dirpath, ".best.ckpt.unfinished").symlink_to("/dev/full")
+            fill_disk(self.monkeypatch, Path(trainer.checkpoint_callback.dirpath, "best.ckpt"))
 
 
-def test_training_goes_on_once_there_is_room(tmp_path):
+def test_training_goes_on_once_there_is_room(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"best\.ckpt: cannot be written .*go on with ckpt_path=last"):
-        small_trainer(tmp_path, FullDisk()).fit(Small())
+        small_trainer(tmp_path, FullDisk(monkeypatch)).fit(Small())
     folder = tmp_path / "checkpoints"
     assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "last.ckpt"]
     assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] == 0
