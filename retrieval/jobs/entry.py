@@ -45,6 +45,9 @@ def job(config_name: str) -> Callable[[Job], Callable[[], Any]]:
             with log_to_screen(), _hydra_raises(), stoppable(), until_the_end():
                 try:
                     return entry(guarded(task, started))()
+                except Stopped as stopped:
+                    stopped.tell()
+                    raise
                 except COMPOSITION as error:
                     if started:  # an error of these types that the job itself raises is a bug
                         raise
@@ -101,6 +104,9 @@ def command_line(task: Callable[[], None]) -> Callable[[], None]:
         with log_to_screen(), stoppable():
             try:
                 task()
+            except Stopped as stopped:
+                stopped.tell()
+                raise
             except UserError as error:
                 sys.exit(f"error: {one_line(error)}")
 
@@ -128,8 +134,7 @@ def _tell_how_to_go_on(stopped: Stopped, config: DictConfig) -> None:
     way = "the same command starts again"
     if run_dir and (run_dir / LAST_CHECKPOINT).is_file():
         way = f"go on with: {command_to_go_on(config.name, config.output)}"
-    only_to_files(f"{stopped}; {way}")
-    print(f"{stopped}; {way}", file=sys.stderr)
+    only_to_files(stopped.tell(way))
     discard_if_empty(config)
 
 

@@ -81,7 +81,7 @@ def resumed_checkpoint(config: DictConfig) -> Path | None:
     """
     from retrieval.model import read_checkpoint
 
-    if config.ckpt_path is None and is_restarted():
+    if is_restarted():
         _go_on_after_restart(config)
     if config.ckpt_path is None:
         return None

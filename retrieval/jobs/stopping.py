@@ -23,6 +23,15 @@ class Stopped(SystemExit):
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
         self.number = number
+        self.is_told = False
+
+    def tell(self, way: str = "the same command starts again") -> str:
+        """Tell once, in one line, what has ended the job and what to do about it; returns the line."""
+        line = f"{self}; {way}"
+        if not self.is_told:
+            print(line, file=sys.stderr)
+        self.is_told = True
+        return line
 
     def __str__(self) -> str:
         return f"stopped by {signal.Signals(self.number).name}"

@@ -53,7 +53,7 @@ def run_sweep(points: Sequence[Point], compose: Callable[[Point], DictConfig], l
     except Stopped as signal:
         with suppress(UserError):  # that jobs are left is told by the exit code, as schedulers expect it
             _conclude(jobs, str(signal))
-        print(f"{signal}; the same command goes on", file=sys.stderr)
+        signal.tell("the same command goes on")
         raise
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         stopped = f"{type(error).__name__}: {one_line(error)}"

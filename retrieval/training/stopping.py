@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from lightning.fabric.plugins.environments import SLURMEnvironment
 from retrieval.jobs.slurm import requeue
 from retrieval.jobs.stopping import SIGNALS, Reaction, Stopped, stop
 
+GRACE = 1.0
+"""Seconds within which a signal that has ended a data worker reaches this process, if a scheduler tells all of them."""
 VALIDATION = "epoch_loop.val_loop.batch_progress"
 """Where a checkpoint of Lightning's counts the batches of a validation."""
 
@@ -55,8 +58,10 @@ class StopOnSignal(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
-        validates = (batch_index + 1) % (trainer.val_check_batch or float("inf")) == 0
-        if not validates and not trainer.is_last_batch:  # else the validation, or the end of the epoch, is next
+        done = batch_index + 1
+        has_stepped = done % trainer.accumulate_grad_batches == 0
+        validates = done % (trainer.val_check_batch or float("inf")) == 0
+        if has_stepped and not validates and not trainer.is_last_batch:  # else a validation or the epoch's end is next
             self._stop_if_told(trainer, save=True)
             self.between_steps = True
 
@@ -78,13 +83,15 @@ class StopOnSignal(L.Callback):
 
     def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
         """Save where a validation was stopped, or where data workers were ended by the same signal as this process."""
-        told = isinstance(exception, Stopped)
-        ended_workers = self.received and self.between_steps and not told
-        if trainer.world_size == 1 and ((told and self.validating) or ended_workers):
+        if "killed by signal: Terminated" in str(exception):
+            time.sleep(GRACE)
+        lost_worker = bool(self.received) and "DataLoader worker" in str(exception)
+        is_saved = self.between_steps if lost_worker else self.validating and isinstance(exception, Stopped)
+        if is_saved and trainer.world_size == 1:
             trainer.save_checkpoint(self.checkpoint)
         if trainer.is_global_zero and signal.SIGUSR1 in (self.received, getattr(exception, "number", 0)):
             requeue()
-        if ended_workers:
+        if lost_worker:
             raise Stopped(self.received) from exception
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -9,9 +9,12 @@ from uuid import UUID
 import lightning as L
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 
 from retrieval.errors import UserError
+from retrieval.training.building import build_trainer
 from retrieval.training.checkpoints import WholeCheckpoints
+from tests.jobs.commands import ROOT
 from tests.training.small import Small, go_on, small_trainer
 
 
@@ -25,6 +28,14 @@ def save(path: Path, number: float) -> None:
 
 def holds(path: Path, number: float) -> bool:
     return WholeCheckpoints().load_checkpoint(path)["state_dict"]["weight"].eq(number).all().item()
+
+
+@pytest.mark.parametrize("choice", ["default", "ddp_cpu"])
+def test_every_trainer_writes_whole_checkpoints(choice, tmp_path):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", [f"trainer={choice}", f"run_dir={tmp_path}", "name=name", "trainer.accelerator=cpu"])
+        trainer = build_trainer(config)
+    assert isinstance(trainer.strategy.checkpoint_io, WholeCheckpoints)
 
 
 def test_saving_needs_no_other_folder(tmp_path, monkeypatch):

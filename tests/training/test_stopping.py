@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+from functools import partial
 
 import lightning as L
 import pytest
@@ -74,11 +76,21 @@ def test_before_the_first_step_there_is_nothing_to_save(tmp_path):
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
-def test_data_workers_that_end_by_the_same_signal_cost_nothing(unbroken, tmp_path):
+def test_it_stops_where_gradients_have_been_stepped_with(tmp_path):
+    knobs = {"accumulate_grad_batches": 2}
+    whole = outcome(go_on(tmp_path / "whole", **knobs))
+    with stoppable(), pytest.raises(Stopped):
+        small_trainer(tmp_path, Tell("on_train_batch_start", 5), **knobs).fit(Small())
+    torch.testing.assert_close(outcome(go_on(tmp_path, **knobs)), whole, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("later", [0.0, 0.2])
+def test_data_workers_that_end_by_the_same_signal_cost_nothing(later, unbroken, tmp_path):
     class Waiting(Points):
         def __getitem__(self, key):
             if self.left == 0:
-                os.kill(os.getpid(), signal.SIGTERM)
+                tell = partial(os.kill, os.getpid(), signal.SIGTERM)
+                threading.Timer(later, tell).start() if later else tell()
                 raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Terminated.")
             self.left -= 1
             return super().__getitem__(key)
