@@ -116,6 +116,19 @@ def test_failed_jobs_are_rows_with_their_state(sweep):
     assert "6 of 7 jobs have finished" in (sweep / "report.md").read_text()
 
 
+@pytest.mark.parametrize("file", ["config.yaml", "value.json", "metrics.json"])
+def test_damaged_jobs_are_rows_with_their_state_and_take_nothing_from_the_others(file, sweep):
+    (sweep / "none1" / file).write_text("")
+    text = write_report(sweep, measure_latency=False)[1].read_text()
+    rows = pd.read_csv(sweep / "report.csv")
+    assert list(rows["state"]).count("1 damaged") == (file == "config.yaml")
+    assert list(rows["state"]).count("2 finished, 1 damaged") == (file != "config.yaml")
+    assert ("none1" in list(rows["reducer"])) == (file == "config.yaml")  # nothing else is known of it
+    assert list(rows.columns)[:3] == ["reducer", "num_segments", "merge_ratio"]
+    assert rows.set_index("reducer").loc["none", "R-Sum"] == 310.0
+    assert "5 of 7 jobs have finished" in text
+
+
 def test_the_text_holds_all_and_says_what_the_numbers_are_of(sweep):
     text = write_report(sweep, measure_latency=False)[1].read_text()
     assert "test split, 5 videos and 9 captions; checkpoint: best val/r_sum, chosen on val" in text
@@ -214,7 +227,7 @@ def test_reducers_have_their_names():
         (lambda folder: None, "no such folder"),
         (lambda folder: folder.mkdir(), "no jobs in it"),
         (lambda folder: write_job(folder / "one", NONE, 0, None), "none of the 1 jobs has finished (one: failed"),
-        (lambda folder: damage(folder), "metrics.json: not a job's results"),
+        (lambda folder: damage(folder), "none of the 1 jobs has finished (one: damaged"),
     ],
 )
 def test_bad_input_is_told_in_one_line(prepare, message, tmp_path, monkeypatch):
