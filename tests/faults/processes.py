@@ -11,15 +11,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from retrieval.train import main as train
 from tests.jobs.commands import ENV, ROOT, call
 
-START, END = 240.0, 90.0
-"""Seconds for a job to get going, on a busy machine too, and for it to end once it must."""
-TIMEOUT = 40
-"""Seconds that a training of two processes waits; the second one must be able to start in them."""
+_begin = time.monotonic()
+import_module("retrieval.training.running")  # what is loaded here need not be in each fork
+SLOWNESS = max(5.0, time.monotonic() - _begin)
+"""Seconds that this machine takes to start; a busy one takes many."""
+START, END = 24 * SLOWNESS, 40 + SLOWNESS
+"""Seconds for a job to get going, and for it to end once it must."""
+TIMEOUT = round(5 * SLOWNESS)
+"""Seconds that a process waits for a stopped one; it must be able to start in them."""
 SMALL = [
     "reducer=none",
     "data.corpus.train=16",
@@ -142,15 +147,16 @@ def gone(pids: list[int], seconds: float = END) -> str:
 
 def rank_is(place: Path, which: int, number: signal.Signals) -> str:
     """Stop one of two processes that train together."""
-    job = Job(place, f"rank_{which}_{number.name}", None, "name=ranks", "trainer=ddp_cpu", "data.num_workers=0",
-              f"trainer.strategy.timeout={TIMEOUT}")  # fmt: skip
+    timeout = [f"trainer.strategy.timeout={TIMEOUT}"] * (number == signal.SIGSTOP)
+    name = f"rank_{which}_{number.name}"
+    job = Job(place, name, None, f"name={name}", "trainer=ddp_cpu", "data.num_workers=0", *timeout)
     try:
         if not job.wait(lambda: "epoch 1/" in job.text and job.children()):
             return f"did not start: {job.text[-500:]}"
         ranks = [job.process.pid, job.children()[0]]
         send(ranks[which], number)
         left = ranks if number == signal.SIGKILL else [ranks[1 - which]]
-        if (trouble := gone(left, END)) or (code := job.code()) == 0:
+        if (trouble := gone(left, TIMEOUT + END)) or (code := job.code()) == 0:
             return trouble or f"exit code {code}"
         return one_error(job, "process")
     finally:
@@ -212,8 +218,6 @@ def second_run(place: Path) -> str:
 
 def main() -> None:
     """Try all, tell each."""
-    import retrieval.training.running  # noqa: F401, what is loaded here need not be in each fork
-
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         workers = ["data.num_workers=2"]

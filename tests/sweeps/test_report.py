@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from retrieval.jobs.runs import CONFIG, METRICS
 from retrieval.report import main
 from retrieval.sweeps.report import pareto_front, write_report
 from retrieval.sweeps.report.jobs import read_sweep, reducer_name
 from retrieval.sweeps.report.latency import measure
 from retrieval.sweeps.report.rows import summarize
-from retrieval.sweeps.report.table import overview
+from retrieval.sweeps.report.table import facts, overview
+from retrieval.sweeps.states import VALUE
 from tests.sweeps.jobs import NONE, chain, write_job
 
 number = st.integers(0, 6).map(float)
@@ -116,17 +118,17 @@ def test_failed_jobs_are_rows_with_their_state(sweep):
     assert "6 of 7 jobs have finished" in (sweep / "report.md").read_text()
 
 
-@pytest.mark.parametrize("file", ["config.yaml", "value.json", "metrics.json"])
-def test_damaged_jobs_are_rows_with_their_state_and_take_nothing_from_the_others(file, sweep):
-    (sweep / "none1" / file).write_text("")
-    text = write_report(sweep, measure_latency=False)[1].read_text()
-    rows = pd.read_csv(sweep / "report.csv")
-    assert list(rows["state"]).count("1 damaged") == (file == "config.yaml")
-    assert list(rows["state"]).count("2 finished, 1 damaged") == (file != "config.yaml")
-    assert ("none1" in list(rows["reducer"])) == (file == "config.yaml")  # nothing else is known of it
-    assert list(rows.columns)[:3] == ["reducer", "num_segments", "merge_ratio"]
+def test_damaged_jobs_are_rows_with_their_state_and_take_nothing_from_the_others(sweep):
+    for number, file in enumerate([CONFIG, VALUE, METRICS]):
+        write_job(sweep / f"damaged{number}", NONE, number + 3, 500.0)
+        (sweep / f"damaged{number}" / file).write_text("")
+    rows, columns = summarize(jobs := read_sweep(sweep))
+    assert columns == ["num_segments", "merge_ratio"]
+    states = dict(zip(rows["reducer"], rows["state"], strict=True))
+    assert states["damaged0"] == "1 damaged"  # a job without its config goes by its folder
+    assert states["none"] == "3 finished, 2 damaged"
     assert rows.set_index("reducer").loc["none", "R-Sum"] == 310.0
-    assert "5 of 7 jobs have finished" in text
+    assert facts(jobs, None)[0] == "6 of 10 jobs have finished."
 
 
 def test_the_text_holds_all_and_says_what_the_numbers_are_of(sweep):
