@@ -6,8 +6,10 @@ Which one it is, is known before any of them has met the others.
 import multiprocessing
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from typing import Any
 
 from retrieval.errors import UserError
 from retrieval.orphans import end_with_parent, watch
@@ -40,6 +42,17 @@ def end_with_launcher() -> None:
     """Let a job of a sweep that runs in a process of the launcher end with it."""
     if multiprocessing.current_process().name != "MainProcess":
         end_with_parent()
+
+
+def telling_lost_workers(task: Callable[..., Any]) -> Callable[..., Any]:
+    """A job that ends in the way of `lost_workers_as_ours`; like the job it can be sent to another process."""
+
+    @wraps(task)
+    def run(*arguments: Any) -> Any:
+        with lost_workers_as_ours():
+            return task(*arguments)
+
+    return run
 
 
 @contextmanager

@@ -33,7 +33,7 @@ class DDP(DDPStrategy):
         UserError: no time at all.
     """
 
-    def __init__(self, timeout: float, **settings: Any) -> None:
+    def __init__(self, timeout: float | int, **settings: Any) -> None:
         if timeout <= 0:
             raise UserError(f"trainer.strategy.timeout={timeout} seconds, must be positive")
         super().__init__(timeout=timedelta(seconds=timeout), **settings)
