@@ -11,9 +11,10 @@ from retrieval.heads import Head, Mean
 from retrieval.model.clip import CLIP
 from retrieval.model.families.open_clip import Architecture, pretrained
 from retrieval.model.published import from_openai_names
-from retrieval.model.saved import build_saved, check_plain, shortened, targets
+from retrieval.model.saved import build_saved
 from retrieval.model.tuning import lora
 from retrieval.model.weights import fill, is_weights_file, read_checkpoint, tensors_of
+from retrieval.plain import check_plain, shortened, targets
 from retrieval.reducers import Reducer
 
 

@@ -11,9 +11,9 @@ from retrieval.errors import UserError
 from retrieval.heads import Head
 from retrieval.model.clip import CLIP
 from retrieval.model.families.open_clip import Architecture
-from retrieval.model.saved import shortened
 from retrieval.model.tuning import lora, new_weights
 from retrieval.model.weights import fill, listing, tensors_of
+from retrieval.plain import shortened
 from retrieval.reducers import Reducer
 
 TEMPME_NAMES = (

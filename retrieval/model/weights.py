@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from retrieval.errors import UserError
 from retrieval.model.integrity import check_archive, check_hash, is_archive, runs_code
-from retrieval.model.saved import shortened
+from retrieval.plain import shortened
 
 WEIGHT_FILES = (".pt", ".pth", ".tar", ".bin", ".ckpt", ".safetensors")
 

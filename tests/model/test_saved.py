@@ -8,7 +8,8 @@ import torch
 from retrieval import load_model
 from retrieval.errors import UserError
 from retrieval.heads import Head, TokenWise
-from retrieval.model.saved import build_saved, known_class, shortened, targets
+from retrieval.model.saved import build_saved, known_class
+from retrieval.plain import shortened, targets
 from retrieval.reducers import Chain, KMedoids, Pooling, Reducer, TempMe
 from retrieval.training.module import RetrievalModule
 

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from retrieval.jobs.cells import csv_cell, markdown_cell
+from retrieval.jobs.runs import CONFIG, METRICS
 from retrieval.report import main
 from retrieval.sweeps.report import pareto_front, write_report
 from retrieval.sweeps.report.jobs import read_sweep, reducer_name
 from retrieval.sweeps.report.latency import measure
 from retrieval.sweeps.report.rows import summarize
-from retrieval.sweeps.report.table import overview
+from retrieval.sweeps.report.table import facts, overview
+from retrieval.sweeps.states import VALUE
 from tests.sweeps.jobs import NONE, chain, write_job
 
 KMEDOIDS = {"_target_": "retrieval.reducers.KMedoids", "frames": 4, "num_segments": 2}
@@ -120,6 +122,19 @@ def test_failed_jobs_are_rows_with_their_state(sweep):
     assert "6 of 7 jobs have finished" in (sweep / "report.md").read_text()
 
 
+def test_damaged_jobs_are_rows_with_their_state_and_take_nothing_from_the_others(sweep):
+    for number, file in enumerate([CONFIG, VALUE, METRICS]):
+        write_job(sweep / f"damaged{number}", NONE, number + 3, 500.0)
+        (sweep / f"damaged{number}" / file).write_text("")
+    rows, columns = summarize(jobs := read_sweep(sweep))
+    assert columns == ["num_segments", "merge_ratio"]
+    states = dict(zip(rows["reducer"], rows["state"], strict=True))
+    assert states["damaged0"] == "1 damaged"  # a job without its config goes by its folder
+    assert states["none"] == "3 finished, 2 damaged"
+    assert rows.set_index("reducer").loc["none", "R-Sum"] == 310.0
+    assert facts(jobs, None)[0] == "6 of 10 jobs have finished."
+
+
 def test_the_text_holds_all_and_says_what_the_numbers_are_of(sweep):
     text = write_report(sweep, measure_latency=False)[1].read_text()
     assert "test split, 5 videos and 9 captions; checkpoint: best val/r_sum, chosen on val" in text
@@ -203,13 +218,14 @@ def test_a_config_in_a_sweeps_folder_runs_nothing_and_the_report_is_written(tmp_
     assert not canary.exists()
     rows = pd.read_csv(tmp_path / "sweep" / "report.csv")
     measured = rows.loc[rows["latency (ms)"].notna(), "reducer"]
-    assert (len(rows), measured.tolist()) == (6, ["none"])
+    assert measured.tolist() == ["none"]
+    assert sorted(rows["state"]) == ["4 damaged", *["finished"] * 6]
     parts = (
         "the key _args_",
         "frames=many",
         "interpolation ${oc.env",
         "interpolation ${oc.create",
-        "not a job's config",
+        "config.yaml: damaged",
     )
     for text in parts:
         assert text in caplog.text
@@ -306,7 +322,7 @@ def test_reducers_have_their_names():
         (lambda folder: None, "no such folder"),
         (lambda folder: folder.mkdir(), "no jobs in it"),
         (lambda folder: write_job(folder / "one", NONE, 0, None), "none of the 1 jobs has finished (one: failed"),
-        (lambda folder: damage(folder), "metrics.json: not a job's results"),
+        (lambda folder: damage(folder), "none of the 1 jobs has finished (one: damaged"),
     ],
 )
 def test_bad_input_is_told_in_one_line(prepare, message, tmp_path, monkeypatch):

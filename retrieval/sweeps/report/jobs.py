@@ -6,20 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from retrieval.errors import UserError
 from retrieval.jobs.results import Results
 from retrieval.jobs.runs import CONFIG, METRICS
-from retrieval.sweeps.configs import read_config
-from retrieval.sweeps.states import State, state
+from retrieval.sweeps.states import State, read_config, state
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """A job of a sweep: its config, its state, and its `metrics.json` where it has finished."""
+    """A job of a sweep: its config (nothing but its folder where that is damaged), its state, and its `metrics.json`
+    where it has finished.
+    """
 
     folder: Path
     config: DictConfig
@@ -28,7 +29,12 @@ class JobResult:
 
     @property
     def reducer(self) -> str:
-        """What its reducer's config builds, by name; an evaluated checkpoint's own is known by the results alone."""
+        """What its reducer's config builds, by name; an evaluated checkpoint's own is known by the results alone.
+
+        A job of which not even that is known goes by the name of its folder.
+        """
+        if "seed" not in self.config:
+            return self.folder.name
         if (config := self.config.get("reducer")) is not None:
             return reducer_name(config)
         return "-" if self.results is None else self.results.reducer
@@ -53,21 +59,26 @@ def read_sweep(folder: Path) -> list[JobResult]:
 
 
 def read_jobs(folders: Iterable[Path]) -> list[JobResult]:
-    """The jobs of these folders.
+    """The jobs of these folders; one with damaged files is told by its state.
 
     Raises:
-        UserError: a damaged file.
+        UserError: results that are not ours.
     """
     jobs = []
     for folder in folders:
-        try:
-            found, config = state(folder), read_config(folder / CONFIG)
-        except UserError as error:
-            _log.warning("left out of the report: %s", error)
-            continue
+        found, config = state(folder), _config(folder)
         finished = found is State.FINISHED and (folder / METRICS).is_file()
         jobs.append(JobResult(folder, config, found, Results.read(folder / METRICS) if finished else None))
     return jobs
+
+
+def _config(folder: Path) -> DictConfig:
+    """A job's config; where it is damaged or refused, no more than where it lies."""
+    try:
+        return read_config(folder / CONFIG)
+    except UserError as error:
+        _log.warning("%s", error)
+        return OmegaConf.create({"run_dir": str(folder)})
 
 
 def reducer_name(config: Any) -> str:

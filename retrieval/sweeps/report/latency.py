@@ -14,8 +14,10 @@ from torch import Tensor
 
 from retrieval.efficiency.latency import interleaved, random_videos
 from retrieval.errors import UserError
+from retrieval.jobs.files import write_json
 from retrieval.model import CLIP
-from retrieval.model.saved import build_saved, shortened
+from retrieval.model.saved import build_saved
+from retrieval.plain import shortened
 from retrieval.reducers import Reducer
 from retrieval.sweeps.outline import backbone_of
 from retrieval.training.building import plain
@@ -47,7 +49,7 @@ def latencies(folder: Path, configs: Mapping[str, DictConfig]) -> dict[str, Any]
     if found := _stored(path, how, backbones):
         return found
     measured = how | {"backbones": backbones, "milliseconds": measure(known)}
-    path.write_text(json.dumps(measured, indent=2) + "\n")
+    write_json(path, measured)
     return measured
 
 

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 from retrieval.jobs.cells import csv_cell, markdown_cell
+from retrieval.jobs.files import write
 from retrieval.jobs.runs import LAST
 from retrieval.sweeps.report.charts import draw
 from retrieval.sweeps.report.jobs import JobResult, read_sweep
@@ -36,11 +37,12 @@ def write_report(folder: Path, measure_latency: bool = True) -> list[Path]:
         figures, left_out = draw(rows[rows["R-Sum"].notna()], knobs)
         images = [_save(folder, title, figure) for title, figure in figures.items()]
     csv, text = folder / "report.csv", folder / "report.md"
-    rows.drop(columns=["label", "folder"]).map(csv_cell).rename(columns=csv_cell).to_csv(csv, index=False)
+    table = rows.drop(columns=["label", "folder"]).map(csv_cell).rename(columns=csv_cell)
+    write(csv, table.to_csv(index=False))
     before, after = ([markdown_cell(each) for each in sentences] for sentences in (facts(jobs, latency), left_out))
     title = f"# Sweep {markdown_cell(folder.name)}"
     parts = [title, *before, markdown(as_text(rows, knobs)), *images, *after]
-    text.write_text("\n\n".join(parts) + "\n")
+    write(text, "\n\n".join(parts) + "\n")
     return [csv, text]
 
 
