@@ -10,7 +10,7 @@ from rich.table import Table
 
 from retrieval.errors import UserError
 from retrieval.jobs.announcing import announce, tell
-from retrieval.jobs.files import write
+from retrieval.jobs.files import write_json
 from retrieval.jobs.processes import is_first_process
 from retrieval.jobs.runs import METRICS
 
@@ -95,7 +95,7 @@ class Results:
         fields = {name: value for name, value in asdict(self).items() if name != "metrics" and value is not None}
         fields |= {"selected_on": self.selected_on, "metrics": self.metrics}
         if is_first_process():
-            write(folder / METRICS, json.dumps(fields, indent=2) + "\n")
+            write_json(folder / METRICS, fields)
 
     def show(self) -> None:
         """Tell them: what was measured, and a table of the metrics and of each rescoring."""

@@ -1,6 +1,7 @@
 """A sweep's jobs as they lie in its folder: what each was, how far it came, and what it reached."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,16 @@ from omegaconf import DictConfig, OmegaConf
 from retrieval.errors import UserError
 from retrieval.jobs.results import Results
 from retrieval.jobs.runs import CONFIG, METRICS
-from retrieval.sweeps.states import State, state
+from retrieval.sweeps.states import State, read_config, state
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """A job of a sweep: its config, its state, and its `metrics.json` where it has finished."""
+    """A job of a sweep: its config (nothing but its folder where that is damaged), its state, and its `metrics.json`
+    where it has finished.
+    """
 
     folder: Path
     config: DictConfig
@@ -24,7 +29,12 @@ class JobResult:
 
     @property
     def reducer(self) -> str:
-        """What its reducer's config builds, by name; an evaluated checkpoint's own is known by the results alone."""
+        """What its reducer's config builds, by name; an evaluated checkpoint's own is known by the results alone.
+
+        A job of which not even that is known goes by the name of its folder.
+        """
+        if "seed" not in self.config:
+            return self.folder.name
         if (config := self.config.get("reducer")) is not None:
             return reducer_name(config)
         return "-" if self.results is None else self.results.reducer
@@ -49,22 +59,33 @@ def read_sweep(folder: Path) -> list[JobResult]:
 
 
 def read_jobs(folders: Iterable[Path]) -> list[JobResult]:
-    """The jobs of these folders.
+    """The jobs of these folders; one with damaged files is told by its state.
 
     Raises:
-        UserError: a damaged file.
+        UserError: results that are not ours.
     """
     jobs = []
     for folder in folders:
-        found, config = state(folder), OmegaConf.load(folder / CONFIG)
+        found, config = state(folder), _config(folder)
         finished = found is State.FINISHED and (folder / METRICS).is_file()
-        jobs.append(JobResult(folder, config, found, Results.read(folder / METRICS) if finished else None))  # type: ignore[arg-type]
+        jobs.append(JobResult(folder, config, found, Results.read(folder / METRICS) if finished else None))
     return jobs
+
+
+def _config(folder: Path) -> DictConfig:
+    """A job's config; where it is damaged or refused, no more than where it lies."""
+    try:
+        return read_config(folder / CONFIG)
+    except UserError as error:
+        _log.warning("%s", error)
+        return OmegaConf.create({"run_dir": str(folder)})
 
 
 def reducer_name(config: Any) -> str:
     """What a reducer's config builds, by name: `KMedoids`, `KMedoids + TempMe`, `none`."""
-    if "reducers" in config:
-        return " + ".join(reducer_name(each) for each in config["reducers"])
-    name = config["_target_"].rpartition(".")[2]
+    if not isinstance(config, Mapping | DictConfig):
+        return "-"
+    if isinstance(parts := config.get("reducers"), Sequence) and not isinstance(parts, str):
+        return " + ".join(reducer_name(each) for each in parts)
+    name = str(config.get("_target_", "-")).rpartition(".")[2]
     return "none" if name == "Reducer" else name

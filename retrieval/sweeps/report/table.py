@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from retrieval.jobs.cells import markdown_cell
 from retrieval.sweeps.report.jobs import JobResult, read_jobs
 from retrieval.sweeps.report.rows import FRONTS, METRICS, knob_text, summarize
 
@@ -41,7 +42,7 @@ def as_text(
 def markdown(table: pd.DataFrame) -> str:
     """A table of text in Markdown."""
     lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(markdown_cell, line))} |" for line in lines)
 
 
 def facts(jobs: list[JobResult], latency: dict[str, Any] | None) -> list[str]:
