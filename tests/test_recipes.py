@@ -164,6 +164,7 @@ def test_what_a_paper_has_for_a_set_goes_by_its_class():
     assert config.frames == [6, 0]
 
 
+ONE_STEP = {"accelerator": "cpu", "max_steps": 1, "limit_val_batches": 0, "enable_checkpointing": False}
 SCALED: dict[str, dict[str, Any]] = {
     "clip4clip_seqtransf": {"head.layers": 1},
     "tempme_vit_b16": {"reducer.image_merge": 1},
@@ -171,8 +172,9 @@ SCALED: dict[str, dict[str, Any]] = {
     "centerclip_vit_b16": {"reducer.num_clusters": 60},
 }
 """What the tiny model, which has 25 patches, cannot serve."""
-QUICK = {("clip4clip", "lsmdc"), ("tempme", "lsmdc"), ("centerclip_spectral", "lsmdc")}
-WALK = [(recipe, name) for recipe, sets in SETS.items() for name in sets]
+QUICK = {("clip4clip", "lsmdc"), ("tempme", "lsmdc"), ("centerclip", "lsmdc")}
+BASES = ("clip4clip", "tempme", "centerclip")
+WALK = [(recipe, name) for recipe, sets in SETS.items() for name in (sets if recipe in BASES else [*sets][:1])]
 
 
 @pytest.fixture(scope="module")
@@ -213,8 +215,8 @@ def shrink(config: DictConfig, recipe: str) -> None:
     with open_dict(config):
         config.name, config.words = "walk", 16
         config.backbone.source = "ViT-tiny-8"
-        config.data |= {"batch_size": 2, "num_workers": 0}
-        config.trainer |= {"accelerator": "cpu", "max_steps": 1, "limit_val_batches": 0, "enable_checkpointing": False}
+        config.data.update({"batch_size": 2, "num_workers": 0})
+        config.trainer.update(ONE_STEP)
         config.callbacks, config.logger = {}, None
         for knob, scaled in SCALED.get(recipe, {}).items():
             OmegaConf.update(config, knob, scaled)
