@@ -87,7 +87,7 @@ KMEDOIDS = BASELINE | {
     "reducer.cluster_embedding": False,
 }
 SPECTRAL = KMEDOIDS | {"reducer": "spectral", "reducer.sigma": 2.0, "reducer.graph": "nearest_neighbours"}
-SHIFT = BASELINE | {"reducer": "token_shift", "reducer.block": list(range(12))}
+SHIFT = BASELINE | {"reducer": "token_shift", "reducer.block": None}
 PAPERS: dict[str, dict[str, Any]] = {
     "clip4clip": CLIP4CLIP,
     "clip4clip_seqtransf": CLIP4CLIP | {"head": "sequence_transformer", "optimizer.new_lr": 1e-4},
