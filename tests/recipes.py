@@ -235,7 +235,7 @@ def tuned(source: str, head: str, tuning: str) -> CLIP:
 
 
 def computed(row: Row) -> dict[str, Any]:
-    """GMACs as the model trains, with adapters beside the weights; tokens after the last block; trained parameters."""
+    """GMACs of the tower as it trains, adapters beside the weights; tokens after the last block; trained parameters."""
     config = composed(row)
     head = config.get("head") or {"_target_": "retrieval.heads.Mean"}
     tuning = config.get("tuning") or {"_target_": "retrieval.model.tuning.full", "_partial_": True}
@@ -244,7 +244,7 @@ def computed(row: Row) -> dict[str, Any]:
     model = base.with_reducer(instantiate(reducer, _convert_="all"))
     of_it = cost(model, config.data.frames, config.words)
     trained = trained_parameters(model) if "experiment=" in (row.asks or "") else 0
-    return {"gmacs": of_it["video_gmacs"], "tokens": of_it["output_tokens"], "trained": trained}
+    return {"gmacs": of_it["tower_gmacs"], "tokens": of_it["output_tokens"], "trained": trained}
 
 
 def line(row: Row) -> str:

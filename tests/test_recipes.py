@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from retrieval.jobs import CONF
 from retrieval.jobs.resolvers import register_resolvers
+from retrieval.train import main as train
 from retrieval.training.building import build_datamodule, build_module, build_trainer
+from tests.jobs.commands import fail
 from tests.miniatures import MINIATURES
 from tests.recipes import ROWS, composed, computed, line, shown
 
@@ -242,20 +245,25 @@ def test_the_page_shows_the_rows():
         assert written.strip("| ").split(" | ")[: len(theirs)] == theirs
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "gmacs", "tokens"),
     [
-        ("LoRA, nothing merged", 53.09, 600),
+        ("LoRA, nothing merged", 53.08, 600),
         ("temporal modelling only", 54.28, 600),
-        ("TempMe", 34.84, 97),
+        ("TempMe", 34.83, 97),
         ("LoRA on ViT-B/16, nothing merged", 211.46, 12 * 197),
-        ("TempMe on ViT-B/16", 121.71, 127),
+        ("TempMe on ViT-B/16", 121.56, 127),
     ],
 )
 def test_costs_are_the_published_ones_and_the_pages(name, gmacs, tokens):
-    """The papers' 53.0, 54.3, 34.8, 211.3 and 121.4; see conf/experiment/README.md for the last."""
+    """The papers' 53.0, 54.3, 34.8, 211.3 and 121.4: ours are 0.1 more on ViT-B/16."""
     (row,) = (row for row in ROWS if row.name == name and row.of == "msrvtt")
-    of_it = computed(row)
-    assert (of_it["gmacs"], of_it["tokens"]) == (pytest.approx(gmacs, abs=0.01), tokens)
-    assert line(row) in shown().splitlines()
+    with torch.device("meta"):  # sizes alone count
+        of_it = computed(row)
+        assert (of_it["gmacs"], of_it["tokens"]) == (pytest.approx(gmacs, abs=0.005), tokens)
+        assert line(row) in shown().splitlines()
+
+
+def test_a_recipe_with_another_reducer_says_which_knobs_are_left(capsys):
+    line = fail(train, capsys, "experiment=tempme", "reducer=none")
+    assert "error: reducer: Reducer has no join_blocks, join_clips, image_merge, merge_ratio, intra_merge_ratio" in line

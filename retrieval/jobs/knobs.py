@@ -4,7 +4,6 @@ A recipe sets knobs of the reducer, head or sampler that it chooses; with anothe
 """
 
 from inspect import Parameter, signature
-from typing import Any
 
 from hydra.errors import HydraException
 from hydra.utils import get_object
