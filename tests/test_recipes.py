@@ -248,11 +248,11 @@ def test_the_page_shows_the_rows():
 @pytest.mark.parametrize(
     ("name", "gmacs", "tokens"),
     [
-        ("LoRA, nothing merged", 53.08, 600),
-        ("temporal modelling only", 54.28, 600),
+        pytest.param("LoRA, nothing merged", 53.08, 600, marks=pytest.mark.slow),
+        pytest.param("temporal modelling only", 54.28, 600, marks=pytest.mark.slow),
         ("TempMe", 34.83, 97),
-        ("LoRA on ViT-B/16, nothing merged", 211.46, 12 * 197),
-        ("TempMe on ViT-B/16", 121.56, 127),
+        pytest.param("LoRA on ViT-B/16, nothing merged", 211.46, 12 * 197, marks=pytest.mark.slow),
+        pytest.param("TempMe on ViT-B/16", 121.56, 127, marks=pytest.mark.slow),
     ],
 )
 def test_costs_are_the_published_ones_and_the_pages(name, gmacs, tokens):

@@ -3,11 +3,13 @@
 A recipe sets knobs of the reducer, head or sampler that it chooses; with another one they would have no meaning.
 """
 
+from collections.abc import Callable
 from inspect import Parameter, signature
 
 from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from retrieval.errors import UserError
 from retrieval.jobs.keys import dotted
@@ -32,9 +34,23 @@ def check_knobs(config: DictConfig) -> None:
 def _parameters(target: str) -> list[str] | None:
     """The knobs that a target takes; None where it takes any, or where only building it will tell."""
     try:
-        parameters = signature(get_object(target)).parameters
+        found = get_object(target)
+        calls = _constructors(found) if isinstance(found, type) and issubclass(found, nn.Module) else [found]
+        parameters = [parameter for call in calls for parameter in signature(call).parameters.values()]
     except (HydraException, ImportError, ValueError, TypeError, AttributeError):
         return None  # what is no target is told when it is built
-    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values()):
+    if calls == [found] and any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
         return None
-    return list(parameters)
+    named = (parameter.name for parameter in parameters if parameter.kind is not Parameter.VAR_KEYWORD)
+    return [name for name in named if name != "self"]
+
+
+def _constructors(module: type[nn.Module]) -> list[Callable[..., None]]:
+    """A module's constructor, and as long as one hands on all knobs that it does not know, the one above it."""
+    found: list[Callable[..., None]] = []
+    for owner in module.__mro__[: module.__mro__.index(nn.Module)]:
+        if "__init__" in vars(owner):
+            found.append(vars(owner)["__init__"])
+            if all(each.kind is not Parameter.VAR_KEYWORD for each in signature(found[-1]).parameters.values()):
+                break
+    return found
