@@ -5,9 +5,8 @@ A recipe sets knobs of the reducer, head or sampler that it chooses; with anothe
 
 from collections.abc import Callable
 from inspect import Parameter, signature
+from pkgutil import resolve_name
 
-from hydra.errors import HydraException
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -34,11 +33,11 @@ def check_knobs(config: DictConfig) -> None:
 def _parameters(target: str) -> list[str] | None:
     """The knobs that a target takes; None where it takes any, or where only building it will tell."""
     try:
-        found = get_object(target)
+        found = resolve_name(target)
         calls = _constructors(found) if isinstance(found, type) and issubclass(found, nn.Module) else [found]
         parameters = [parameter for call in calls for parameter in signature(call).parameters.values()]
-    except (HydraException, ImportError, ValueError, TypeError, AttributeError):
-        return None  # what is no target is told when it is built
+    except Exception:
+        return None  # what cannot be imported or has no signature is told when it is built
     if calls == [found] and any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
         return None
     named = (parameter.name for parameter in parameters if parameter.kind is not Parameter.VAR_KEYWORD)
