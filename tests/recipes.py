@@ -106,7 +106,7 @@ ROWS = [
     ),
     _lora(
         "temporal modelling only",
-        "experiment=tempme reducer.image_merge=0 reducer.merge_ratio=0 reducer.intra_merge_ratio=0",
+        "experiment=tempme reducer.image_merge=0 reducer.merge_ratio=0.0 reducer.intra_merge_ratio=0.0",
         r_sum="199.7",
         gflops="54.3",
         tokens="600",
