@@ -22,9 +22,10 @@ from retrieval.data.batches import (
     collate_videos,
 )
 from retrieval.data.corpora.base import Corpus, Record, check_choice, check_files
-from retrieval.data.dataset import EvaluationCaptions, EvaluationVideos, FrameReader, Open, TrainingPairs
-from retrieval.data.decoder import Decoder
+from retrieval.data.dataset import EvaluationCaptions, EvaluationVideos, FrameReader, TrainingPairs
+from retrieval.data.decoder import CHECKS, Decoder, video_opener
 from retrieval.data.loading import EpochSampler, TrainingLoader, gathered, possible_batch_size, start_worker
+from retrieval.data.notes import Remembering
 from retrieval.data.protocol import read_split
 from retrieval.data.querybank import BankCaptions
 from retrieval.data.sampling import Sampler
@@ -58,6 +59,9 @@ class RetrievalDataModule(L.LightningDataModule):
         on_error: what a broken video does: "raise", or "skip": another one takes its place and it is listed at the end.
         decoder: what opens a video file.
         short_side: shrink frames to this shorter side while decoding; None: only in the transform.
+        check: how far a file is trusted: "full": decoded once as a whole, "header": its packets compared with what it
+            says, "none": not at all.
+        deadline: seconds after which a decoder that hangs on a file is killed; None: it is waited for.
         frames_from: "video": decode the files; "store": read the stored frames.
         store: the stored frames.
         words: token ids that the tokenizer makes of a caption.
@@ -97,6 +101,8 @@ class RetrievalDataModule(L.LightningDataModule):
         on_error: str,
         decoder: Decoder,
         short_side: int | None,
+        check: str,
+        deadline: float | None,
         frames_from: str,
         store: FrameStore,
         words: int,
@@ -108,6 +114,8 @@ class RetrievalDataModule(L.LightningDataModule):
         check_choice("pairs", pairs, ("video", "caption"))
         check_choice("on_error", on_error, ("raise", "skip"))
         check_choice("frames_from", frames_from, ("video", "store"))
+        check_choice("check", check, CHECKS)
+        opener = video_opener(decoder, short_side, check, deadline)
         minima = {"frames": 1, "batch_size": 1, "eval_batch_size": 1, "num_workers": 0, "short_side": 1, "bank_size": 1}
         values = (frames, batch_size, eval_batch_size, num_workers, short_side, bank_size)
         for (knob, minimum), value in zip(minima.items(), values, strict=True):
@@ -122,7 +130,7 @@ class RetrievalDataModule(L.LightningDataModule):
         self.with_bank, self.bank_size, self.bank_seed = with_bank, bank_size, bank_seed
         self.bank: BankCaptions | None = None
         self.store, self.frames_from = store, frames_from
-        read_from: Open = partial(decoder, short_side=short_side) if frames_from == "video" else store.open
+        read_from = Remembering(opener if frames_from == "video" else store.open, check)
         self.training_reader = FrameReader(frames, sampler, augmentation(image_size), read_from)
         self.evaluation_reader = FrameReader(frames, sampler, resize_and_crop(image_size), read_from)
         self.records: dict[str, list[Record]] = {}

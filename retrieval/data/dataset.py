@@ -6,6 +6,7 @@ Every random choice is a pure function of (seed, epoch, index): no global genera
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,9 +26,16 @@ Open = Callable[[Path], VideoFile]
 Read = TypeVar("Read", TrainingSample, VideoSample)
 
 
+AT_ONCE = 2**28
+"""Bytes of decoded frames that are held at a time: all of most videos, two of an 8K one."""
+
+
 @dataclass(frozen=True)
 class FrameReader:
-    """From a record to its frames: `open` the video, read `frames` frames that `sampler` chooses, `transform` them."""
+    """From a record to its frames: `open` the video, read `frames` frames that `sampler` chooses, `transform` them.
+
+    A frame is decoded and transformed once, however often the sampler repeats it; large ones are, a few at a time.
+    """
 
     frames: int
     sampler: Sampler
@@ -42,10 +50,21 @@ class FrameReader:
         """
         video = self.open(record.path)
         try:
-            indices = self.sampler(video.total, video.fps, self.frames, record.start, record.end, generator)
+            indices = self.sampler(
+                video.total, video.fps, self.frames, record.start, record.end, generator, video.times
+            )
         except PartError as error:
             raise VideoError(f"{record.path}: {error}") from error
-        return transform_frames(video.read(indices), self.transform, generator)
+        distinct = sorted(set(indices))
+        step = len(distinct) if video.size is None else max(1, AT_ONCE // (3 * prod(video.size)))
+        frames = [
+            # The same random numbers for all parts: a crop is the same for all frames of a video.
+            transform_frames(
+                video.read(distinct[first : first + step]), self.transform, generator and generator.clone_state()
+            )
+            for first in range(0, len(distinct), step)
+        ]
+        return torch.cat(frames)[torch.tensor([distinct.index(index) for index in indices])]
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> Generator:

@@ -24,7 +24,9 @@ def trained_parameters(model: CLIP) -> int:
 def cost(model: CLIP, frames: int, words: int) -> dict[str, Any]:
     """Parameters; the tokens of a video after the last block; GMACs of one video and of one caption.
 
-    GMACs are 10^9 multiply-accumulates of matrix products and convolutions; the papers call them GFLOPs.
+    GMACs are 10^9 multiply-accumulates of matrix products and convolutions; the papers call them GFLOPs and give those
+    of the video tower alone, here `tower_gmacs`. `reducer_gmacs` is what the reducer computes to choose (similarities,
+    distances), and `video_gmacs` the sum of both and of what the head computes.
 
     Raises:
         UserError: a reducer that does not fit the frames, or whose layouts are not what it leaves.
@@ -34,7 +36,7 @@ def cost(model: CLIP, frames: int, words: int) -> dict[str, Any]:
     last, rank = layouts[-1][1], lora_rank(model) or 0
     clips = model.logit_scale.new_zeros(1, last.clips * last.class_tokens, model.embed_dim)
     kept = model.logit_scale.new_zeros(1, words if model.head.every_word else 1, model.embed_dim)
-    video = video_macs(
+    tower = video_macs(
         layouts,
         frames=frames,
         patches=visual.shape.patches,
@@ -54,12 +56,14 @@ def cost(model: CLIP, frames: int, words: int) -> dict[str, Any]:
         lora_rank=rank,
     )
     with torch.no_grad():
-        video += reducer_macs(visual.reducer, visual.shape, frames, model.logit_scale)
-        video += counted_macs(lambda: model.head.video(clips))
+        own = reducer_macs(visual.reducer, visual.shape, frames, model.logit_scale)
+        video = tower + own + counted_macs(lambda: model.head.video(clips))
         caption += counted_macs(lambda: model.head.text(kept, torch.ones_like(kept[..., 0], dtype=torch.bool)))
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "output_tokens": last.clips * last.tokens,
+        "tower_gmacs": round(tower / 1e9, 4),
+        "reducer_gmacs": round(own / 1e9, 4),
         "video_gmacs": round(video / 1e9, 4),
         "text_gmacs": round(caption / 1e9, 4),
     }

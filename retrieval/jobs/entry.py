@@ -18,6 +18,7 @@ from retrieval.errors import UserError
 from retrieval.jobs.errors import COMPOSITION, is_mistake, one_line
 from retrieval.jobs.files import write
 from retrieval.jobs.keys import CONF, check_missing
+from retrieval.jobs.knobs import check_knobs
 from retrieval.jobs.locks import until_the_end
 from retrieval.jobs.logs import leave_log_to_us, log_to_screen, only_to_files
 from retrieval.jobs.processes import end_with_first_process, end_with_launcher, is_first_process, telling_lost_workers
@@ -79,6 +80,7 @@ def guarded(task: Job, started: list[bool]) -> Job:
                 return _run_in_sweep(task, config)
         try:
             check_missing(config)
+            check_knobs(config)
             leave_log_to_us()
             return task(config)
         except Stopped as stopped:
@@ -121,6 +123,7 @@ def _run_in_sweep(task: Job, config: DictConfig) -> Any:
     end_with_launcher()
     config.run_dir = HydraConfig.get().runtime.output_dir
     check_missing(config)
+    check_knobs(config)
     with log_to_screen(Path(config.run_dir).name):
         leave_log_to_us()
         return run_once(task, config)

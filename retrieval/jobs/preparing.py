@@ -26,7 +26,7 @@ def run_prepare(config: DictConfig) -> None:
     records = _records(corpus, list(config.splits))
     hold(Path(data.store.folder), "prepare job", "data.store.folder=<folder> writes elsewhere")
     folder = start_run(config)
-    findings = prepare(records, store, decoder, sampler, data.frames, data.num_workers)
+    findings = prepare(records, store, decoder, sampler, data.frames, data.num_workers, data.check, data.deadline)
     _write(findings, folder / "findings.json")
 
 
@@ -50,4 +50,5 @@ def _write(findings: Findings, path: Path) -> None:
     tell(
         f"{findings.stored} videos stored, {findings.decoded} of them decoded now; findings: {path}",
         *(f"{kind}: {message}" for kind in kinds for message in getattr(findings, kind)),
+        *(f"damaged: {video}: {damage}" for video, damage in findings.damaged.items()),
     )

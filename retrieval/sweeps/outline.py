@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from retrieval.data import RetrievalDataModule
 from retrieval.heads import Head
+from retrieval.jobs.knobs import check_knobs
 from retrieval.model import CLIP, load_model
 from retrieval.model.weights import is_weights_file
 from retrieval.reducers import Reducer, plan
@@ -43,6 +44,7 @@ def check_job(config: DictConfig) -> RetrievalDataModule:
     Raises:
         UserError, HydraException: what cannot work, with the knob and its limit.
     """
+    check_knobs(config)
     model = outline(config)
     plan(model.visual.reducer, model.visual.shape, config.data.frames)
     return build_datamodule(config, model)

@@ -32,6 +32,8 @@ KNOBS = {
     "on_error": "raise",
     "decoder": open_decord,
     "short_side": None,
+    "check": "header",
+    "deadline": None,
     "frames_from": "video",
     "store": FrameStore("nowhere", "nowhere", short_side=None, quality=95, rate=None),
     "words": 64,

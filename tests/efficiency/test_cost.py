@@ -24,25 +24,6 @@ def test_the_closed_form_is_what_pytorch_counts(reducer, lora_rank):
     assert round(counted_macs(lambda: model.encode_text(words)) / 1e9, 4) == costs["text_gmacs"]
 
 
-@pytest.mark.parametrize(
-    ("backbone", "reducer", "gmacs"),
-    [
-        ("ViT-B-32-quickgelu", None, 52.91),
-        ("ViT-B-32-quickgelu", TempMe(), 34.84),
-        ("ViT-B-16-quickgelu", None, 210.76),
-        ("ViT-B-16-quickgelu", TempMe(image_merge=10, merge_ratio=0.4, intra_merge_ratio=0.2), 121.71),
-    ],
-)
-def test_the_published_gmacs(backbone, reducer, gmacs):
-    """TempMe's authors count the adapters of rank 8 and the similarities of the matchings.
-
-    On ViT-B/16 they publish 121.4: by the shares that this and its 127 tokens suggest it is 121.56 without the
-    similarities and 121.71 with them, and they count 0.1 less than we do there without merging too.
-    """
-    model = load_model(backbone, reducer, lora_rank=None if reducer is None else 8)
-    assert cost(model, frames=12, words=32)["video_gmacs"] == pytest.approx(gmacs, abs=0.005)
-
-
 TOWER = TowerShape(blocks=8, width=16, patches=10, head_width=8)
 
 

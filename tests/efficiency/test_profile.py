@@ -3,6 +3,8 @@
 import json
 import re
 import sys
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,12 @@ from hydra import compose, initialize_config_dir
 
 from retrieval import load_model
 from retrieval.efficiency.profile import Settings
-from retrieval.efficiency.profile.candidates import Build, base_source, reducer_configs
+from retrieval.efficiency.profile.candidates import Build, base_source, option_configs, tunings
 from retrieval.efficiency.profile.findings import Profile
 from retrieval.efficiency.profile.paper import counted, on_paper, trained_cost
 from retrieval.efficiency.profile.peaks import peak_of
 from retrieval.efficiency.profile.settings import Case
+from retrieval.efficiency.profile.training import training_calls
 from retrieval.model.tuning import full, lora
 from retrieval.profile import main
 from retrieval.reducers import Reducer, TempMe
@@ -24,11 +27,12 @@ from retrieval.training.building import plain
 CONF = Path(__file__).parents[2] / "conf"
 REDUCERS = sorted(path.stem for path in CONF.glob("reducer/*.yaml"))
 NONE = {"_target_": "retrieval.reducers.Reducer"}
+FULL = {"_target_": "retrieval.model.tuning.full", "_partial_": True}
 
 
 def composed(*entries, overrides=()):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return reducer_configs(entries, compose("profile", ["run_dir=unused", *overrides]))
+        return option_configs("reducer", entries, compose("profile", ["run_dir=unused", *overrides]))
 
 
 def build(reducer, tuning=NONE, optimizer=NONE) -> Build:
@@ -53,26 +57,35 @@ def test_the_closed_form_is_what_pytorch_counts(name, tiny):
     assert seen == {f"counted_{tower}": paper[tower] for tower in ("video_gmacs", "text_gmacs")}
 
 
-@pytest.mark.slow
+B16 = {"name": "tempme", "image_merge": 10, "merge_ratio": 0.4, "intra_merge_ratio": 0.2}
+JOINED = {"name": "tempme", "image_merge": 0, "merge_ratio": 0.0, "intra_merge_ratio": 0.0}
+
+
 @pytest.mark.parametrize(
-    ("backbone", "tempme", "published"),
+    ("backbone", "reducer", "tokens", "tower", "own", "published"),
     [
-        ("ViT-B-32-quickgelu", "tempme", (52.91, 34.84)),
-        ("ViT-B-16-quickgelu", {"name": "tempme", "image_merge": 10}, (210.76, 128.04)),
+        ("ViT-B-32-quickgelu", "none", 12 * 50, 53.08, 0.0, 53.0),
+        ("ViT-B-32-quickgelu", JOINED, 600, 54.28, 0.0, 54.3),
+        ("ViT-B-32-quickgelu", "tempme", 97, 34.83, 0.02, 34.8),
+        ("ViT-B-16-quickgelu", "none", 12 * 197, 211.46, 0.0, 211.3),
+        ("ViT-B-16-quickgelu", B16, 127, 121.56, 0.15, 121.4),
     ],
 )
-def test_the_published_gmacs(backbone, tempme, published):
-    """Without adapters to half a percent; with adapters of rank 8, which TempMe's authors count, to the last digit."""
-    model = load_model(backbone)
-    (reducer,) = composed(tempme).values()
-    models = [with_reducer(model, NONE), with_reducer(model, reducer)]
-    gmacs = [on_paper(each, frames=12, words=32)["video_gmacs"] for each in models]
-    assert gmacs == pytest.approx(published, rel=0.005)
-    assert gmacs[0] == pytest.approx(published[0], abs=0.005)
-    adapted = trained_cost(models[1], lora, frames=12, words=32)
-    assert adapted["video_gmacs_in_training"] == pytest.approx(published[1], abs=0.005)
-    if backbone.startswith("ViT-B-32"):
-        assert adapted["trained_parameters"] == 507_648
+def test_the_figures_of_tempmes_tables_with_adapters(backbone, reducer, tokens, tower, own, published):
+    """The tower's GMACs are the papers' GFLOPs; the similarities of the matchings are told apart from them.
+
+    Published are 53.0 and 211.3 without merging, 0.1 and 0.2 below our count, and with it as much below it.
+    """
+    (config,) = composed(reducer).values()
+    with torch.device("meta"):  # sizes alone count
+        costs = trained_cost(with_reducer(load_model(backbone), config), lora, frames=12, words=32)
+    assert costs["output_tokens"] == tokens
+    assert (round(costs["tower_gmacs"], 2), round(costs["reducer_gmacs"], 2)) == (tower, own)
+    assert costs["tower_gmacs"] == pytest.approx(published, abs=0.17)
+    assert costs["video_gmacs"] == pytest.approx(costs["tower_gmacs"] + costs["reducer_gmacs"], abs=2e-4)
+    if reducer == "tempme":
+        assert costs["trained_parameters"] == 507_648
+        assert round(costs["video_gmacs"], 2) == 34.84
 
 
 def test_reducers_stand_on_the_same_weights(tiny):
@@ -101,6 +114,21 @@ def test_a_label_names_the_knobs_that_were_set():
     assert [config["frames"] for config in configs.values()] == [24, 24]
 
 
+def test_the_tunings_are_those_named_or_the_one_of_the_job():
+    knobs = {"stages": ["training"], "precisions": ["fp32"], "compile": [False], "memory": False, "device": "cpu"}
+    knobs |= {"batch_sizes": [], "rounds": 2, "warmup": 0, "pretrained": False}
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("profile", ["run_dir=unused", "tuning=lora", "tuning.rank=4"])
+        named = ["full", {"name": "lora", "rank": 2}, "frozen"]
+        chosen, several = (tunings(config, Settings(["none"], tunings=each, **knobs)) for each in (None, named))
+    assert {label: how.get("rank") for label, how in chosen.items()} == {"lora": 4}
+    assert {label: how.get("rank") for label, how in several.items()} == {
+        "full": None,
+        "lora rank=2": 2,
+        "frozen": None,
+    }
+
+
 def test_weights_are_random_unless_asked_for(tmp_path):
     weights = tmp_path / "weights.pt"
     assert base_source("ViT-B-32/openai", None, pretrained=False) == "ViT-B-32"
@@ -114,17 +142,20 @@ def test_numbers_are_relative_to_none_in_the_same_round_and_setting(tmp_path):
     profile = Profile(tmp_path, {})
     for label, gmacs in (("none", 6.0), ("half", 3.0)):
         profile.add_costs(label, {"video_gmacs": gmacs, "clips_at_mlp": [2], "tokens_at_mlp": [5]})
+        profile.add_costs_in_training(label, "lora", {"video_gmacs": gmacs + 1, "trained_parameters": 1})
     base, half = Case("none", 4, "fp32", False), Case("half", 4, "fp32", False)
-    profile.add_latencies({base: [3.0, 6.0, 3.0], half: [2.0, 4.0, 2.0], Case("half", 4, "bf16", False): [1.0, 1.0]})
-    profile.add_peak("inference", base, 200 * 2**20)
-    profile.add_peak("inference", half, 150 * 2**20)
+    profile.add_seconds({base: [3.0, 6.0, 3.0], half: [2.0, 4.0, 2.0], Case("half", 4, "bf16", False): [1.0, 1.0]})
+    profile.add_seconds({replace(base, tuning="lora"): [9.0, 9.0], replace(half, tuning="lora"): [6.0, 6.0]})
+    profile.add_peak(base, 200 * 2**20)
+    profile.add_peak(half, 150 * 2**20)
     profile.write()
     content = json.loads((tmp_path / "profile.json").read_text())
-    row, alone = content["measurements"][1:]
+    row, alone, _, step = content["measurements"][1:]
     assert (row["gmac_ratio"], row["speed_up"], row["speed_up_over_gmac_ratio"]) == (2.0, 1.5, 0.75)
     assert (row["seconds"], row["videos_per_second"]) == (2.0, 2.0)
-    assert (row["inference_mib"], row["inference_memory_ratio"], row["training_mib"]) == (150.0, 0.75, None)
+    assert (row["mib"], row["memory_ratio"], row["tuning"]) == (150.0, 0.75, None)
     assert alone["speed_up"] is alone["speed_up_lower_quartile"] is None
+    assert (step["tuning"], step["gmac_ratio"], step["speed_up"], step["mib"]) == ("lora", 1.75, 1.5, None)
 
 
 def test_the_speed_up_has_quartiles_over_rounds(tmp_path):
@@ -132,7 +163,7 @@ def test_the_speed_up_has_quartiles_over_rounds(tmp_path):
     for label in ("none", "half"):
         profile.add_costs(label, {"video_gmacs": 1.0})
     base, half = Case("none", 1, "fp32", False), Case("half", 1, "fp32", False)
-    profile.add_latencies({base: [1.0, 2.0, 3.0, 4.0, 5.0], half: [1.0] * 5})
+    profile.add_seconds({base: [1.0, 2.0, 3.0, 4.0, 5.0], half: [1.0] * 5})
     row = profile.measurements()[1]
     assert [row[f"speed_up{which}"] for which in ("_lower_quartile", "", "_upper_quartile")] == [2.0, 3.0, 4.0]
 
@@ -144,12 +175,23 @@ def test_every_reducer_encodes_and_trains_at_bf16(name, tiny, monkeypatch):
     monkeypatch.setattr("retrieval.efficiency.profile.peaks.in_clean_memory", lambda device, call, *given: call(*given))
     with initialize_config_dir(str(CONF), version_base="1.3"):
         optimizer = plain(compose("optimizer/adamw").optimizer)
-    tuning = {"_target_": "retrieval.model.tuning.full", "_partial_": True}
-    candidate = build(composed(name)[name], tuning, optimizer)
+    candidate = build(composed(name)[name], FULL, optimizer)
     weights = sum(weight.nbytes for weight in tiny.parameters())
     case = Case(name, 1, "bf16", compiled=False)
-    assert peak_of("inference", candidate, case) >= weights // 2
-    assert peak_of("training", candidate, case) >= weights  # under autocast they stay as they are
+    assert peak_of(candidate, case) >= weights // 2
+    assert peak_of(candidate, replace(case, tuning="full")) >= weights  # under autocast they stay as they are
+
+
+def test_steps_of_all_reducers_share_weights_and_leave_them_as_they_were(tiny):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        optimizer = plain(compose("optimizer/adamw").optimizer)
+    before = {name: weight.clone() for name, weight in tiny.named_parameters()}
+    builds = {name: build(composed(name)[name], FULL, optimizer) for name in ("none", "tempme")}
+    cases = [Case(name, 2, "fp32", compiled=False, tuning="full") for name in builds]
+    for call in training_calls(tiny, builds, cases).values():
+        call()
+        assert all((weight.grad != 0).any() for weight in tiny.visual.blocks.parameters())
+    assert all(torch.equal(weight, before[name]) for name, weight in tiny.named_parameters())
 
 
 def run(monkeypatch, folder, *overrides):
@@ -158,12 +200,13 @@ def run(monkeypatch, folder, *overrides):
     main()
 
 
-@pytest.mark.parametrize("memory", [[], pytest.param(["inference", "training"], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("memory", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_job_writes_tables_json_and_pictures(memory, monkeypatch, tmp_path, capsys):
     run(
         monkeypatch,
         tmp_path,
         "profile.reducers=[none,{name:tempme,image_merge:1}]",
+        "profile.tunings=[full,{name:lora,rank:2},frozen]",
         "profile.batch_sizes=[2]",
         "profile.rounds=2",
         "profile.warmup=1",
@@ -175,20 +218,29 @@ def test_the_job_writes_tables_json_and_pictures(memory, monkeypatch, tmp_path, 
     content = json.loads((folder / "profile.json").read_text())
     labels = ["none", "tempme image_merge=1"]
     assert [row["reducer"] for row in content["reducers"]] == labels
-    assert [(row["batch_size"], row["reducer"]) for row in content["measurements"]] == [(2, label) for label in labels]
+    stages = [None, "full", "lora rank=2", "frozen"]
+    assert [(row["tuning"], row["reducer"]) for row in content["trained"]] == [*product(stages[1:], labels)]
+    measured = [(row["tuning"], row["reducer"]) for row in content["measurements"]]
+    assert measured == [
+        *product(stages[:3], labels),
+        ("frozen", labels[1]),
+    ]  # without a reducer nothing is new to train
     for row in content["measurements"]:
         assert row["seconds_lower_quartile"] <= row["seconds"] <= row["seconds_upper_quartile"]
         assert row["videos_per_second"] == pytest.approx(row["batch_size"] / row["seconds"])
-        if memory:
-            assert row["training_mib"] > row["inference_mib"] > 0
+        assert (row["mib"] or 0) > 0 if memory else row["mib"] is None
+        if row["tuning"] == "frozen":
+            assert row["speed_up"] is None
+            continue
         assert row["speed_up_lower_quartile"] <= row["speed_up"] <= row["speed_up_upper_quartile"]
         if row["reducer"] == "none":
             ratios = [row[ratio] for ratio in row if ratio.endswith("ratio") or ratio == "speed_up"]
-            assert ratios == [1.0] * 3 + [1.0 if memory else None] * 2
+            assert ratios == [1.0] * 3 + [1.0 if memory else None]
     for name in ("profile.json", "tokens.png", "speed_up.png"):
         assert str(folder / name) in printed
         assert (folder / name).is_file()
-    assert "measured: batch 2, fp32" in printed
+    assert "measured: encoding, batch 2, fp32" in printed
+    assert "measured: training, lora rank=2, batch 2, fp32" in printed
     assert "…" not in printed  # no cell is cut
     assert (folder / "config.yaml").is_file()
 
@@ -199,6 +251,8 @@ def test_the_job_writes_tables_json_and_pictures(memory, monkeypatch, tmp_path, 
         (["profile.reducers=[none,nothing]"], "unknown reducer 'nothing'; conf/reducer has chain, "),
         (["profile.reducers=[{name:tempme,merge:1}]"], "tempme has no merge, but frames, join_blocks"),
         (["profile.reducers=[none,none]"], "profile.reducers=['none', 'none']: name one or more, each once"),
+        (["profile.tunings=[full,none]"], "unknown tuning 'none'; conf/tuning has frozen, full, lora"),
+        (["profile.stages=[testing]"], "profile.stages: unknown testing; choose from inference, training"),
         (["profile.precisions=[fp8]"], "profile.precisions: unknown fp8; choose from fp32, bf16, fp16"),
         (["profile.rounds=1"], "profile.rounds=1: one round cannot tell a faster reducer from a busy machine"),
         (["profile.batch_sizes=[0]"], "profile.batch_sizes=[0]: a batch has at least 1 video"),
@@ -216,6 +270,6 @@ def test_a_mistake_ends_in_one_line_before_anything_is_measured(overrides, messa
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without CUDA")
 def test_cuda_where_there_is_none_is_refused():
-    knobs = {"batch_sizes": [1], "precisions": ["fp32"], "compile": [False], "memory": []}
+    knobs = {"stages": ["inference"], "tunings": None, "batch_sizes": [1], "precisions": ["fp32"], "compile": [False]}
     with pytest.raises(ValueError, match=r"set profile\.device=cpu"):
-        Settings(["none"], **knobs, device="cuda", rounds=2, warmup=0, pretrained=False)
+        Settings(["none"], **knobs, memory=False, device="cuda", rounds=2, warmup=0, pretrained=False)

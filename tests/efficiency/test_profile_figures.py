@@ -21,6 +21,7 @@ def test_a_panel_for_each_setting_with_both_bars_of_each_reducer():
             "batch_size": size,
             "precision": "fp32",
             "compiled": size == 4,
+            "tuning": "lora" if size == 4 else None,
             "speed_up": s,
             "speed_up_lower_quartile": s - 0.1,
             "speed_up_upper_quartile": s + 0.2,
@@ -30,5 +31,9 @@ def test_a_panel_for_each_setting_with_both_bars_of_each_reducer():
         for name, s, g in (("none", 1.0, 1.0), ("tempme", 1.4, 1.5))
     ]
     panels = [axes for axes in draw_speed_up(rows).axes if axes.get_visible()]
-    assert [axes.get_title() for axes in panels] == ["batch 1, fp32", "batch 2, fp32", "batch 4, fp32, compiled"]
+    assert [axes.get_title() for axes in panels] == [
+        "encoding, batch 1, fp32",
+        "encoding, batch 2, fp32",
+        "training, lora, batch 4, fp32, compiled",
+    ]
     assert [bar.get_width() for bar in panels[0].patches] == [1.0, 1.5, 1.0, 1.4]

@@ -9,6 +9,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from retrieval.data.decoder.base import VideoError, VideoFile
+from retrieval.data.decoder.coded import CodedFile
 from retrieval.data.decoder.index import Index, read_index
 from retrieval.data.decoder.pyav import PyAVFile
 
@@ -17,11 +18,12 @@ ALIGNMENTS = (16, 32, 64)  # pixels: SSE or NEON, AVX2, AVX-512
 _ERRORS = (decord.DECORDError, RuntimeError, OSError, IndexError)
 
 
-def open_decord(path: Path, short_side: int | None = None) -> VideoFile:
+def open_decord(path: Path, short_side: int | None = None, check: str = "header") -> VideoFile:
     """A file read by decord, or by PyAV where `serves` says that decord cannot; see `Decoder`."""
-    index = read_index(path)
+    index = read_index(path, check)
     size = index.size(short_side)
-    return DecordFile(index, size) if serves(index, size[1]) else PyAVFile(index, size)
+    kind = DecordFile if serves(index, size[1]) else PyAVFile
+    return kind(index, size, tolerant=check == "none")
 
 
 def serves(index: Index, width: int) -> bool:
@@ -44,27 +46,24 @@ def is_mistaken(width: int) -> bool:
     return any(row != width and 3 * row % width == 0 for row in padded)
 
 
-class DecordFile(VideoFile):
-    """A file at `size` (height and width)."""
+class DecordFile(CodedFile):
+    """A file at `size`; `tolerant`: with what decord puts in a broken frame's place."""
 
-    def __init__(self, index: Index, size: tuple[int, int]) -> None:
-        self.index, self.total, self.fps = index, len(index.timestamps), index.fps
+    def __init__(self, index: Index, size: tuple[int, int], tolerant: bool = False) -> None:
+        super().__init__(index, size)
         sides = {} if size == (index.height, index.width) else {"height": size[0], "width": size[1]}
+        # decord puts good frames in the place of broken ones, silently unless it is told how many are too many.
+        tolerated = -1 if tolerant else 1
         try:
-            # fault_tol: decord stands in good frames for broken ones, silently unless it is told how many are too many.
-            self.reader = decord.VideoReader(str(index.path), num_threads=1, fault_tol=1, **sides)
+            self.reader = decord.VideoReader(str(index.path), num_threads=1, fault_tol=tolerated, **sides)
         except _ERRORS as error:
             raise VideoError(f"{index.path}: not a readable video: {_cause(error)}") from error
 
-    @property
-    def times(self) -> Sequence[float]:
-        return self.index.times
-
-    def read(self, indices: Sequence[int]) -> UInt8[Tensor, "frame 3 height width"]:
+    def _decode(self, distinct: Sequence[int]) -> UInt8[Tensor, "frame 3 height width"]:
         try:
-            frames = self.reader.get_batch(list(indices)).asnumpy()
+            frames = self.reader.get_batch(list(distinct)).asnumpy()
         except _ERRORS as error:
-            raise self.index.damaged(indices, _cause(error)) from error
+            raise self.index.damaged(distinct, _cause(error)) from error
         return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
 

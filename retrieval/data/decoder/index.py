@@ -9,10 +9,17 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from retrieval.data.decoder.base import VideoError
+from retrieval.data.decoder.source import cause, opened, video_stream
 
 UNTIMED_CONTAINER = "avi"
 """The container that keeps no presentation times, so that those of reordered frames are guesses; it also counts frames
 that were dropped in recording."""
+
+SHORTFALL = 0.1
+"""Share of the length that its container claims which a video may lack before it is taken for cut; some claim a little
+too much."""
+
+ANYWAY = "data.check=none reads what is there"
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class Index:
         is_ordered: whether frames can be told by the time they are shown, and not by counting alone.
         is_plain: whether, besides, every frame that is coded is shown, and none is coded after a key frame that follows
             it on the screen (closed groups of pictures).
+        claimed: seconds that the container says the video lasts; 0: it says nothing.
     """
 
     path: Path
@@ -42,6 +50,7 @@ class Index:
     time_base: float
     is_ordered: bool
     is_plain: bool
+    claimed: float = 0.0
 
     @property
     def times(self) -> list[float]:
@@ -61,46 +70,70 @@ class Index:
         return round(self.height * scale), round(self.width * scale)
 
 
-def read_index(path: Path) -> Index:
+def read_index(path: Path, check: str = "header") -> Index:
     """Go through the packets of a file.
 
     Raises:
-        VideoError: a file that is missing, empty, no video, or cut short.
+        VideoError: a file that is missing, empty, or no video; unless `check` is "none", one that is cut or torn.
     """
-    if not path.is_file():
-        raise VideoError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise VideoError(f"{path}: the file is empty")
-    try:
-        with av.open(str(path)) as container:
-            return _read(path, container)
-    except (av.FFmpegError, OSError) as error:
-        raise VideoError(f"{path}: not a readable video: {cause(error)}") from error
+    with opened(path) as container:
+        stream = video_stream(path, container)
+        packets = list(container.demux(stream))
+        if not any(packet.size for packet in packets):
+            raise VideoError(f"{path}: damaged, 0 of {stream.frames} frames are there")
+        if not (fps := float(stream.average_rate or stream.guessed_rate or 0)):
+            raise VideoError(f"{path}: not a readable video: it has no frame rate")
+        if check != "none":
+            _check_packets(path, container, stream, packets)
+        return _read(path, fps, container, stream, [packet for packet in packets if packet.size])
 
 
-def best_stream(container: InputContainer) -> VideoStream | None:
-    """The video stream that a player shows, decoded by one thread: the data loader's workers are the parallelism."""
-    stream = container.streams.best("video")
-    if not isinstance(stream, VideoStream):
-        return None
-    stream.codec_context.thread_count = 1
-    return stream
+def _check_packets(path: Path, container: InputContainer, stream: VideoStream, packets: Sequence[av.Packet]) -> None:
+    """Compare what is there with what the container says, in a pass that is made anyway."""
+    there = sum(packet.size > 0 for packet in packets)
+    if stream.frames > there and container.format.name != UNTIMED_CONTAINER:
+        raise VideoError(f"{path}: damaged, {there} of {stream.frames} frames are there; {ANYWAY}")
+    torn = [packet for packet in packets if packet.size and packet.is_corrupt]
+    if torn:
+        raise VideoError(f"{path}: damaged, {len(torn)} of {there} packets are torn; {ANYWAY}")
+    claimed = claimed_seconds(container, stream)
+    if (seconds := covered_seconds(container, stream, packets)) < (1 - SHORTFALL) * claimed:
+        raise VideoError(f"{path}: cut short, it ends at {seconds:.2f} s, not at {claimed:.2f} s; {ANYWAY}")
 
 
-def cause(error: Exception) -> str:
-    """What FFmpeg says, without its number and the file's name."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+def claimed_seconds(container: InputContainer, stream: VideoStream) -> float:
+    """How long the container says that the video lasts, or where it does not, the file; 0 where it says nothing."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / av.time_base
 
 
-def _read(path: Path, container: InputContainer) -> Index:
-    stream = best_stream(container)
-    if stream is None:
-        raise VideoError(f"{path}: not a readable video: it has no video stream")
-    packets = [packet for packet in container.demux(stream) if packet.size]
-    if not packets or (stream.frames > len(packets) and container.format.name != UNTIMED_CONTAINER):
-        raise VideoError(f"{path}: damaged, {len(packets)} of {stream.frames} frames are there")
-    if not (fps := float(stream.average_rate or stream.guessed_rate or 0)):
-        raise VideoError(f"{path}: not a readable video: it has no frame rate")
+def covered_seconds(container: InputContainer, stream: VideoStream, packets: Sequence[av.Packet]) -> float:
+    """From the beginning of the file to the end of the last packet; of all streams, where only the file's end is known.
+
+    An empty packet is a frame that was dropped in recording.
+    """
+    if stream.duration or not container.duration:
+        return _span(packets)
+    if (seconds := _span(packets)) < (1 - SHORTFALL) * claimed_seconds(container, stream):
+        container.seek(0)
+        seconds = max(seconds, _span([packet for packet in container.demux() if packet.size]))
+    return seconds
+
+
+def _span(packets: Sequence[av.Packet]) -> float:
+    """Seconds from the first packet's time to the last one's end."""
+    timed = [
+        (float(time * packet.time_base), float((packet.duration or 0) * packet.time_base))
+        for packet in packets
+        if (time := packet.pts if packet.pts is not None else packet.dts) is not None and packet.time_base
+    ]
+    return max((time + length for time, length in timed), default=0.0) - min((time for time, _ in timed), default=0.0)
+
+
+def _read(
+    path: Path, fps: float, container: InputContainer, stream: VideoStream, packets: Sequence[av.Packet]
+) -> Index:
     played = [packet for packet in packets if not packet.is_discard]
     times = [packet.pts for packet in played if packet.pts is not None]
     keys = sorted(packet.pts for packet in played if packet.is_keyframe and packet.pts is not None)
@@ -117,6 +150,7 @@ def _read(path: Path, container: InputContainer) -> Index:
         float(stream.time_base or 0),
         is_ordered,
         is_plain=is_ordered and len(played) == len(packets) and not _is_open(played),
+        claimed=claimed_seconds(container, stream),
     )
 
 

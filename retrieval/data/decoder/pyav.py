@@ -14,45 +14,42 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from retrieval.data.decoder.base import VideoError, VideoFile
-from retrieval.data.decoder.index import Index, best_stream, cause, read_index
+from retrieval.data.decoder.coded import CodedFile
+from retrieval.data.decoder.index import Index, read_index
+from retrieval.data.decoder.source import cause, video_stream
 
 
-def open_pyav(path: Path, short_side: int | None = None) -> VideoFile:
+def open_pyav(path: Path, short_side: int | None = None, check: str = "header") -> VideoFile:
     """A file read by PyAV; see `Decoder`."""
-    index = read_index(path)
-    return PyAVFile(index, index.size(short_side))
+    index = read_index(path, check)
+    return PyAVFile(index, index.size(short_side), tolerant=check == "none")
 
 
-class PyAVFile(VideoFile):
-    """A file at `size` (height and width), decoded from the key frame before each wanted frame."""
+class PyAVFile(CodedFile):
+    """A file at `size`, decoded from the key frame before each wanted frame; `tolerant`: with concealed ones."""
 
-    def __init__(self, index: Index, size: tuple[int, int]) -> None:
-        self.index, self.size = index, size
-        self.total, self.fps = len(index.timestamps), index.fps
+    def __init__(self, index: Index, size: tuple[int, int], tolerant: bool = False) -> None:
+        super().__init__(index, size)
+        self.tolerant = tolerant
 
-    @property
-    def times(self) -> Sequence[float]:
-        return self.index.times
-
-    def read(self, indices: Sequence[int]) -> UInt8[Tensor, "frame 3 height width"]:
-        wanted = sorted(set(indices))
-        place = {number: position for position, number in enumerate(wanted)}
+    def _decode(self, distinct: Sequence[int]) -> UInt8[Tensor, "frame 3 height width"]:
         try:
             with av.open(str(self.index.path)) as container:
-                pictures = np.stack(list(self._pictures(container, wanted)))
+                pictures = np.stack(list(self._pictures(container, distinct)))
         except (av.FFmpegError, OSError) as error:
-            raise self.index.damaged(wanted, cause(error)) from error
-        return torch.from_numpy(pictures[[place[number] for number in indices]]).permute(0, 3, 1, 2)
+            raise self.index.damaged(distinct, cause(error)) from error
+        return torch.from_numpy(pictures).permute(0, 3, 1, 2)
 
     def _pictures(self, container: InputContainer, wanted: Sequence[int]) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        stream = best_stream(container)
-        assert stream is not None  # the index found it
+        stream = video_stream(self.index.path, container)
         if self.index.is_ordered:
             frames = self._by_time(container, stream, wanted)
         else:
             frames = self._by_count(container, stream, wanted)
         graph = self._graph(stream)
         for frame in frames:
+            if frame.is_corrupt and not self.tolerant:
+                raise self.index.damaged(wanted, "FFmpeg conceals an error")
             graph.push(frame)
             picture = graph.pull()
             assert isinstance(picture, VideoFrame)
@@ -60,6 +57,7 @@ class PyAVFile(VideoFile):
 
     def _graph(self, stream: VideoStream) -> av.filter.Graph:
         """FFmpeg's scaler with the defaults of its `scale` filter, bicubic, as decord uses it: the very same pixels."""
+        assert self.size is not None
         height, width = self.size[::-1] if self.index.quarter_turns % 2 else self.size
         graph = av.filter.Graph()
         graph.link_nodes(

@@ -8,6 +8,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from retrieval.data.decoder.base import Decoder, VideoError, VideoFile
+from retrieval.data.decoder.coded import CodedFile
 from retrieval.data.decoder.index import Index, read_index
 from retrieval.data.decoder.pyav import PyAVFile
 from retrieval.errors import UserError
@@ -23,37 +24,33 @@ def find_torchcodec() -> Decoder:
     return open_torchcodec
 
 
-def open_torchcodec(path: Path, short_side: int | None = None) -> VideoFile:
+def open_torchcodec(path: Path, short_side: int | None = None, check: str = "header") -> VideoFile:
     """A file read by TorchCodec, or by PyAV where its frames would be others; see `Decoder`.
 
     TorchCodec shrinks by bilinear interpolation, decord and PyAV by bicubic; and it tells frames by their times alone.
     """
-    index = read_index(path)
+    index = read_index(path, check)
     size = index.size(short_side)
     if index.is_ordered and size == (index.height, index.width):
         return TorchCodecFile(index)
-    return PyAVFile(index, size)
+    return PyAVFile(index, size, tolerant=check == "none")
 
 
-class TorchCodecFile(VideoFile):
+class TorchCodecFile(CodedFile):
     """A file at its own size."""
 
     def __init__(self, index: Index) -> None:
-        self.index, self.total, self.fps = index, len(index.timestamps), index.fps
+        super().__init__(index, index.size(None))
         try:
             self.decoder = _import().VideoDecoder(str(index.path), num_ffmpeg_threads=1)
         except (RuntimeError, ValueError) as error:
             raise VideoError(f"{index.path}: not a readable video: {_cause(error)}") from error
 
-    @property
-    def times(self) -> Sequence[float]:
-        return self.index.times
-
-    def read(self, indices: Sequence[int]) -> UInt8[Tensor, "frame 3 height width"]:
+    def _decode(self, distinct: Sequence[int]) -> UInt8[Tensor, "frame 3 height width"]:
         try:
-            return self.decoder.get_frames_at(list(indices)).data
+            return self.decoder.get_frames_at(list(distinct)).data
         except (RuntimeError, ValueError, IndexError) as error:
-            raise self.index.damaged(indices, _cause(error)) from error
+            raise self.index.damaged(distinct, _cause(error)) from error
 
 
 def _import() -> ModuleType:

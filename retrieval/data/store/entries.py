@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import lmdb
 
@@ -26,6 +27,7 @@ class Entry:
         claimed: seconds that its container says it lasts, 0 where it says nothing.
         stored: which of its frames are in the store, ascending.
         error: why none are, where it cannot be read.
+        damage: the fields of a `Damage`, where decoding all of it showed some.
     """
 
     size: int
@@ -35,6 +37,7 @@ class Entry:
     claimed: float = 0.0
     stored: Sequence[int] = ()
     error: str | None = None
+    damage: dict[str, Any] | None = None
 
     def is_of(self, path: Path) -> bool:
         """Whether the file is still the one that was stored, or is gone."""

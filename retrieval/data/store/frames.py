@@ -21,7 +21,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from retrieval.data.corpora.base import Record
-from retrieval.data.decoder import VideoError, VideoFile
+from retrieval.data.decoder import Damage, VideoError, VideoFile
 from retrieval.data.store.entries import MAX_NAME, Entry, entry_key, environment, frame_key, get_entry
 from retrieval.errors import UserError
 from retrieval.files import write_whole
@@ -151,6 +151,10 @@ class StoredVideo(VideoFile):
         keys = [frame_key(name, nearest(self.entry.stored, index) / self.fps) for index in indices]
         with environment(str(self.store.folder)).begin(buffers=True) as transaction:
             return self._decoded([transaction.get(key) for key in keys])
+
+    def examine(self) -> Damage | None:
+        """What `prepare` found when it decoded the video."""
+        return None if self.entry.damage is None else Damage(**self.entry.damage)
 
     def _decoded(self, jpegs: Sequence[Any]) -> UInt8[Tensor, "frame 3 height width"]:
         try:

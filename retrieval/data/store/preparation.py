@@ -6,16 +6,16 @@ in flight, at most two a worker. What is stored is never decoded again unless it
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import av
 import lmdb
 from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
 from retrieval.data.corpora.base import Record
-from retrieval.data.decoder import Decoder, VideoError, VideoFile
+from retrieval.data.decoder import Damage, Decoder, VideoError, VideoFile, video_opener
+from retrieval.data.decoder.guarded import Open
 from retrieval.data.loading import start_worker
 from retrieval.data.sampling import PartError, Sampler
 from retrieval.data.store.entries import (
@@ -46,6 +46,7 @@ class Findings:
         missing: no such file.
         unreadable: nothing is stored of them.
         short: end before their container or their annotation says; what there is, is stored.
+        damaged: by video, what decoding all of it showed; unless data.check=full, what can be decoded is stored.
         incomplete: lack frames in the store; empty unless the store was tampered with.
     """
 
@@ -54,6 +55,7 @@ class Findings:
     missing: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     short: list[str] = field(default_factory=list)
+    damaged: dict[str, Damage] = field(default_factory=dict)
     incomplete: list[str] = field(default_factory=list)
 
 
@@ -61,9 +63,16 @@ class VideoEncoder(Dataset[Encoded]):
     """Videos, each given by its records, to their entries and JPEGs."""
 
     def __init__(
-        self, videos: Sequence[Sequence[Record]], store: FrameStore, decoder: Decoder, sampler: Sampler, frames: int
+        self,
+        videos: Sequence[Sequence[Record]],
+        store: FrameStore,
+        open: Open,
+        check: str,
+        sampler: Sampler,
+        frames: int,
     ) -> None:
-        self.videos, self.store, self.decoder, self.sampler, self.frames = videos, store, decoder, sampler, frames
+        self.videos, self.store, self.open, self.check = videos, store, open, check
+        self.sampler, self.frames = sampler, frames
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -73,19 +82,25 @@ class VideoEncoder(Dataset[Encoded]):
         path = records[0].path
         size, time = signature(path)
         try:
-            video = self.decoder(path, self.store.short_side)
+            video = self.open(path)
+            damage = None if self.check == "none" else video.examine()
+            if damage is not None and self.check == "full":
+                raise VideoError(f"{path}: damaged, {damage}")
             kept = self._choose(video, records)
             frames = self._encode(video, kept)
         except VideoError as error:
             return path, Entry(size, time, error=str(error)), []
-        return path, Entry(size, time, video.total, video.fps, claimed_seconds(path), kept), frames
+        found = None if damage is None else asdict(damage)
+        return path, Entry(size, time, video.total, video.fps, video.claimed, kept, damage=found), frames
 
     def _choose(self, video: VideoFile, records: Sequence[Record]) -> list[int]:
         """Which of the video's frames to store."""
         kept = set(grid(video.total, video.fps, self.store.rate))
         for record in records:
             with suppress(PartError):  # a part that lies beyond the end: reading it raises
-                kept.update(self.sampler(video.total, video.fps, self.frames, record.start, record.end))
+                kept.update(
+                    self.sampler(video.total, video.fps, self.frames, record.start, record.end, None, video.times)
+                )
         return sorted(kept)
 
     def _encode(self, video: VideoFile, kept: Sequence[int]) -> list[bytes]:
@@ -100,20 +115,15 @@ def grid(total: int, fps: float, rate: float | None) -> list[int]:
     return [index for number in range(total) if (index := round(number * fps / rate)) < total]
 
 
-def claimed_seconds(path: Path) -> float:
-    """How long the container says that its video lasts; 0 where it says nothing."""
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.best("video")
-            if stream is not None and stream.duration and stream.time_base:
-                return float(stream.duration * stream.time_base)
-            return (container.duration or 0) / av.time_base
-    except (av.FFmpegError, OSError):
-        return 0.0
-
-
 def prepare(
-    records: Iterable[Record], store: FrameStore, decoder: Decoder, sampler: Sampler, frames: int, num_workers: int
+    records: Iterable[Record],
+    store: FrameStore,
+    decoder: Decoder,
+    sampler: Sampler,
+    frames: int,
+    num_workers: int,
+    check: str = "header",
+    deadline: float | None = None,
 ) -> Findings:
     """Store the frames of all videos of `records`, and check what is stored.
 
@@ -124,6 +134,8 @@ def prepare(
         sampler: what it picks in evaluation is stored besides the frames at the store's own rate.
         frames: how many it picks.
         num_workers: processes that decode; 0: this one.
+        check: "full": refuse what is damaged; "header": store it and say so; "none": do not decode all of a video.
+        deadline: seconds after which a decoder that hangs is killed; None: it is waited for.
 
     Raises:
         UserError: a store that was written with other settings.
@@ -136,7 +148,8 @@ def prepare(
         videos.setdefault(record.path, []).append(record)
     present = {path: parts for path, parts in videos.items() if path.is_file()}
     todo = _todo(present, store)
-    encoder = VideoEncoder(todo, store, decoder, sampler, frames)
+    opener = video_opener(decoder, store.short_side, check, deadline)
+    encoder = VideoEncoder(todo, store, opener, check, sampler, frames)
     loader = DataLoader(encoder, batch_size=None, num_workers=num_workers, in_order=False, worker_init_fn=start_worker)
     encoded = iter(loader)  # starts the workers before the store is open: LMDB's handles do not survive a fork
     with _database(store) as database:
@@ -185,6 +198,8 @@ def _checked(database: lmdb.Environment, store: FrameStore, present: dict[Path, 
                 findings.incomplete.append(f"{path}: frames are missing in {store.folder}; delete the store")
             else:
                 findings.stored += 1
+                if entry.damage is not None:
+                    findings.damaged[str(path)] = Damage(**entry.damage)
                 findings.short += _shortfall(path, entry, records)
     return findings
 

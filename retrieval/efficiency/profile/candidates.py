@@ -1,4 +1,4 @@
-"""The reducers that a profile compares, each composed from its file in `conf/reducer`."""
+"""The reducers that a profile compares and how they train, each composed from its file in `conf`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -58,16 +58,31 @@ def builds(config: DictConfig, settings: Settings) -> dict[str, Build]:
     source = base_source(config.backbone.source, config.ckpt_path, settings.pretrained)
     head, tuning, optimizer = (_plain(config.get(part)) for part in ("head", "tuning", "optimizer"))
     sizes = (config.data.frames, config.words, settings.place)
-    reducers = reducer_configs(settings.reducers, config)
+    reducers = option_configs("reducer", settings.reducers, config)
     return {label: Build(source, reducer, head, tuning, optimizer, *sizes) for label, reducer in reducers.items()}
 
 
-def reducer_configs(entries: Sequence[str | Mapping[str, Any]], config: DictConfig) -> dict[str, dict[str, Any]]:
-    """The resolved config of each reducer, by its label.
+def tunings(config: DictConfig, settings: Settings) -> dict[str, dict[str, Any]]:
+    """The config of each tuning under which a training step is measured, by its label: `full`, `lora rank=4`.
+
+    Raises:
+        UserError: as `builds`.
+    """
+    if settings.tunings is None:
+        chosen = _plain(config.tuning)
+        return {chosen["_target_"].rpartition(".")[2]: chosen}
+    return option_configs("tuning", settings.tunings, config)
+
+
+def option_configs(
+    group: str, entries: Sequence[str | Mapping[str, Any]], config: DictConfig
+) -> dict[str, dict[str, Any]]:
+    """The resolved configs of a group's options, by their labels.
 
     Args:
-        entries: names of files in `conf/reducer`, alone or with knobs, as `{name: tempme, image_merge: 10}`.
-        config: the job's, which the reducers' files refer to.
+        group: a folder of `conf`: `reducer` or `tuning`.
+        entries: names of its files, alone or with knobs, as `{name: tempme, image_merge: 10}`.
+        config: the job's, which the files refer to.
 
     Raises:
         UserError: as `builds`.
@@ -78,8 +93,8 @@ def reducer_configs(entries: Sequence[str | Mapping[str, Any]], config: DictConf
         name = knobs.pop("name", None)
         label = " ".join([str(name), *(f"{knob}={value}" for knob, value in knobs.items())])
         if label in configs:
-            raise UserError(f"profile.reducers: {label} is named twice")
-        configs[label] = _reducer_config(name, knobs, config)
+            raise UserError(f"profile.{group}s: {label} is named twice")
+        configs[label] = _option_config(group, name, knobs, config)
     return configs
 
 
@@ -91,19 +106,19 @@ def base_source(backbone: str, ckpt_path: str | None, pretrained: bool) -> str:
     return source if pretrained or is_weights_file(source) else source.partition("/")[0]
 
 
-def _reducer_config(name: str | None, knobs: Mapping[str, Any], config: DictConfig) -> dict[str, Any]:
-    options = GlobalHydra.instance().config_loader().get_group_options("reducer")
+def _option_config(group: str, name: str | None, knobs: Mapping[str, Any], config: DictConfig) -> dict[str, Any]:
+    options = GlobalHydra.instance().config_loader().get_group_options(group)
     if name not in options:
-        raise UserError(f"profile.reducers: unknown reducer {name!r}; conf/reducer has {', '.join(options)}")
-    reducer = compose(f"reducer/{name}").reducer
-    unknown = [knob for knob in knobs if knob not in reducer]
+        raise UserError(f"profile.{group}s: unknown {group} {name!r}; conf/{group} has {', '.join(options)}")
+    option = compose(f"{group}/{name}")[group]
+    unknown = [knob for knob in knobs if knob not in option]
     if unknown:
-        theirs = ", ".join(str(knob) for knob in reducer if knob != "_target_")
-        raise UserError(f"profile.reducers: {name} has no {', '.join(unknown)}, but {theirs or 'no knobs'}")
+        theirs = ", ".join(str(knob) for knob in option if knob not in ("_target_", "_partial_"))
+        raise UserError(f"profile.{group}s: {name} has no {', '.join(unknown)}, but {theirs or 'no knobs'}")
     whole = config.copy()
     with open_dict(whole):
-        whole.reducer = OmegaConf.merge(reducer, dict(knobs))
-    return OmegaConf.to_container(whole.reducer, resolve=True)  # type: ignore[return-value]
+        whole[group] = OmegaConf.merge(option, dict(knobs))
+    return OmegaConf.to_container(whole[group], resolve=True)  # type: ignore[return-value]
 
 
 def _plain(config: DictConfig | None) -> Any:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -20,9 +20,9 @@ Row = dict[str, Any]
 class Profile:
     """The findings so far.
 
-    `profile.json` has the facts, which hold for all, and two lists of flat rows: `reducers`, what each costs on paper,
-    and `measurements`, one for each reducer, batch size, precision and compilation. What is relative is so to `none` in
-    the same setting and round, and missing where `none` was not profiled.
+    `profile.json` has the facts, which hold for all, and three lists of flat rows: `reducers`, what each costs on paper
+    as it encodes, `trained`, the same as it trains under each tuning, and `measurements`, one for each case. What is
+    relative is so to `none` in the same setting and round, and missing where `none` was not profiled.
 
     Args:
         folder: where files are written.
@@ -32,8 +32,9 @@ class Profile:
     def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
         self.folder, self.facts = folder, facts
         self.costs: dict[str, Row] = {}
+        self.costs_in_training: dict[tuple[str, str], Row] = {}
         self.seconds: dict[Case, list[float]] = {}
-        self.peaks: dict[Case, dict[str, int]] = {}
+        self.peaks: dict[Case, int] = {}
 
     def add_costs(self, label: str, costs: Mapping[str, Any]) -> None:
         """Add to what a reducer costs on paper; warn where PyTorch's counter disagrees with the closed form."""
@@ -44,38 +45,48 @@ class Profile:
                 counts = f"{row[tower]} {tower} in closed form, {row[f'counted_{tower}']} counted"
                 _log.warning("reducer %s: %s", label, counts)
 
-    def add_latencies(self, seconds: Mapping[Case, list[float]]) -> None:
+    def add_costs_in_training(self, label: str, tuning: str, costs: Mapping[str, Any]) -> None:
+        """Add what a reducer costs on paper as it trains under a tuning."""
+        self.costs_in_training[label, tuning] = dict(costs)
+
+    def add_seconds(self, seconds: Mapping[Case, list[float]]) -> None:
         """Add the seconds of cases that took turns."""
         self.seconds.update(seconds)
 
-    def add_peak(self, stage: str, case: Case, peak: int) -> None:
-        """Add the bytes at the peak of `inference` or `training`."""
-        self.peaks.setdefault(case, {})[stage] = peak
+    def add_peak(self, case: Case, peak: int) -> None:
+        """Add the bytes at the peak of a case."""
+        self.peaks[case] = peak
 
-    def trains(self, label: str) -> bool:
-        """Whether a reducer has parameters to train under the profile's tuning."""
-        return self.costs[label]["trained_parameters"] > 0
+    def trainable(self) -> list[tuple[str, str]]:
+        """The reducers and tunings under which they have parameters to train."""
+        return [case for case, costs in self.costs_in_training.items() if costs["trained_parameters"] > 0]
 
     def reducers(self) -> list[Row]:
         """What each reducer costs on paper."""
         base = self.costs.get(BASELINE)
+        return [{"reducer": label} | row | {"gmac_ratio": _ratio(base, row)} for label, row in self.costs.items()]
+
+    def trained(self) -> list[Row]:
+        """What each reducer costs on paper as it trains."""
         return [
-            {"reducer": label} | row | {"gmac_ratio": _ratio(base, row, "video_gmacs")}
-            for label, row in self.costs.items()
+            {"reducer": label, "tuning": tuning}
+            | row
+            | {"gmac_ratio": _ratio(self.costs_in_training.get((BASELINE, tuning)), row)}
+            for (label, tuning), row in self.costs_in_training.items()
         ]
 
     def measurements(self) -> list[Row]:
         """What was measured of each case."""
-        ratios = {row["reducer"]: row["gmac_ratio"] for row in self.reducers()}
-        return [self._measurement(case, ratios[case.reducer]) for case in self.seconds]
+        ratios = {(row["reducer"], row.get("tuning")): row["gmac_ratio"] for row in self.reducers() + self.trained()}
+        return [self._measurement(case, ratios[case.reducer, case.tuning]) for case in self.seconds]
 
     def write(self) -> list[Path]:
         """Write what there is; returns the files."""
-        content = {**self.facts, "reducers": self.reducers(), "measurements": self.measurements()}
+        rows = {"reducers": self.reducers(), "trained": self.trained(), "measurements": self.measurements()}
         data, tokens, speed = (self.folder / name for name in ("profile.json", "tokens.png", "speed_up.png"))
-        write_json(data, content)
-        draw_tokens_per_block(content["reducers"]).savefig(tokens, dpi=150)
-        compared = [row for row in content["measurements"] if row["speed_up"]]
+        write_json(data, self.facts | rows)
+        draw_tokens_per_block(rows["reducers"]).savefig(tokens, dpi=150)
+        compared = [row for row in rows["measurements"] if row["speed_up"]]
         if not compared:
             return [data, tokens]
         draw_speed_up(compared).savefig(speed, dpi=150)
@@ -83,16 +94,15 @@ class Profile:
 
     def _measurement(self, case: Case, gmac_ratio: float | None) -> Row:
         seconds = self.seconds[case]
-        baseline = Case(BASELINE, case.batch_size, case.precision, case.compiled)
+        baseline = replace(case, reducer=BASELINE)
         reference = self.seconds.get(baseline)
         ratios = [slow / fast for slow, fast in zip(reference, seconds, strict=True)] if reference else None
         row = {**asdict(case), **_spread("seconds", seconds), "videos_per_second": case.batch_size / median(seconds)}
         row |= _spread("speed_up", ratios) | {"gmac_ratio": gmac_ratio}
         row["speed_up_over_gmac_ratio"] = row["speed_up"] / gmac_ratio if ratios and gmac_ratio else None
-        for stage in ("inference", "training"):
-            peak, base = (self.peaks.get(each, {}).get(stage) for each in (case, baseline))
-            row[f"{stage}_mib"] = peak / 2**20 if peak else None
-            row[f"{stage}_memory_ratio"] = peak / base if peak and base else None
+        peak, base = self.peaks.get(case), self.peaks.get(baseline)
+        row["mib"] = peak / 2**20 if peak else None
+        row["memory_ratio"] = peak / base if peak and base else None
         return row
 
 
@@ -102,5 +112,5 @@ def _spread(name: str, values: Sequence[float] | None) -> Row:
     return {name: middle, f"{name}_lower_quartile": low, f"{name}_upper_quartile": high}
 
 
-def _ratio(base: Row | None, row: Row, column: str) -> float | None:
-    return base[column] / row[column] if base else None
+def _ratio(base: Row | None, row: Row) -> float | None:
+    return base["video_gmacs"] / row["video_gmacs"] if base else None

@@ -14,7 +14,7 @@ from retrieval.reducers import plan
 
 
 def on_paper(model: CLIP, frames: int, words: int) -> dict[str, Any]:
-    """Tokens and GMACs of encoding: clips x tokens in each block, GMACs of one video and of one caption.
+    """Tokens and GMACs of encoding: clips x tokens in each block, and `cost`.
 
     A block's attention and its MLP work on tokens of their own counts; class tokens are among them.
     """
@@ -25,21 +25,14 @@ def on_paper(model: CLIP, frames: int, words: int) -> dict[str, Any]:
         "tokens_at_attention": [attention.tokens for attention, _ in layouts],
         "clips_at_mlp": [mlp.clips for _, mlp in layouts],
         "tokens_at_mlp": [mlp.tokens for _, mlp in layouts],
-        "output_tokens": costs["output_tokens"],
-        "video_gmacs": costs["video_gmacs"],
-        "text_gmacs": costs["text_gmacs"],
+        **costs,
     }
 
 
 def trained_cost(model: CLIP, tuning: Callable[[nn.Module], None], frames: int, words: int) -> dict[str, Any]:
     """Parameters and GMACs as the model trains: with adapters, where the tuning adds them, beside the weights."""
     tuning(model)
-    costs = cost(model, frames, words)
-    return {
-        "parameters": costs["parameters"],
-        "trained_parameters": trained_parameters(model),
-        "video_gmacs_in_training": costs["video_gmacs"],
-    }
+    return {**cost(model, frames, words), "trained_parameters": trained_parameters(model)}
 
 
 @torch.inference_mode()

@@ -1,6 +1,6 @@
 """What a profile measures: the `profile` part of `conf/profile.yaml`, checked."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -10,22 +10,21 @@ import torch
 from retrieval.errors import UserError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-PEAKS = ("inference", "training")
+STAGES = ("inference", "training")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One measurement: a reducer, by its label, at a batch size and a precision, compiled or not."""
+    """One measurement: a reducer, by its label, at a batch size and a precision, compiled or not.
+
+    `tuning` is the label of that of a training step, None where a batch is encoded.
+    """
 
     reducer: str
     batch_size: int
     precision: str
     compiled: bool
-
-    @property
-    def variant(self) -> tuple[str, str, bool]:
-        """Its model: all but the batch size."""
-        return self.reducer, self.precision, self.compiled
+    tuning: str | None = None
 
 
 @dataclass(frozen=True)
@@ -37,24 +36,28 @@ class Settings:
     """
 
     reducers: Sequence[str | dict[str, Any]]
+    stages: Sequence[str]
+    tunings: Sequence[str | dict[str, Any]] | None
     batch_sizes: Sequence[int]
     precisions: Sequence[str]
     compile: Sequence[bool]
-    memory: Sequence[str]
+    memory: bool
     device: str
     rounds: int
     warmup: int
     pretrained: bool
 
     def __post_init__(self) -> None:
-        for knob in ("reducers", "batch_sizes", "precisions", "compile"):
+        for knob in ("reducers", "stages", "tunings", "batch_sizes", "precisions", "compile"):
             values = getattr(self, knob)
+            if values is None or (knob == "batch_sizes" and not values):
+                continue
             if not values or any(value in values[:place] for place, value in enumerate(values)):
                 raise UserError(f"profile.{knob}={list(values)}: name one or more, each once")
         _check_choices("precisions", self.precisions, tuple(PRECISIONS))
-        _check_choices("memory", self.memory, PEAKS)
+        _check_choices("stages", self.stages, STAGES)
         _check_choices("device", [self.device], ("auto", "cpu", "cuda"))
-        if min(self.batch_sizes) < 1:
+        if min(self.batch_sizes, default=1) < 1:
             raise UserError(f"profile.batch_sizes={list(self.batch_sizes)}: a batch has at least 1 video")
         if self.rounds < 2:
             raise UserError(
@@ -71,10 +74,19 @@ class Settings:
         """The device that is measured."""
         return self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
-    def cases(self, labels: Sequence[str]) -> list[Case]:
-        """Everything to measure; the cases that take turns are neighbours."""
-        grid = product(self.batch_sizes, self.precisions, self.compile, labels)
-        return [Case(label, batch_size, precision, compiled) for batch_size, precision, compiled, label in grid]
+    def cases(self, labels: Sequence[str], trained: Collection[tuple[str, str]]) -> list[Case]:
+        """Everything to measure; the cases that take turns are neighbours.
+
+        Args:
+            labels: of the reducers.
+            trained: reducers and tunings, by their labels, with parameters to train.
+        """
+        tunings: list[str | None] = [None] if "inference" in self.stages else []
+        if "training" in self.stages:
+            tunings += dict.fromkeys(tuning for _, tuning in trained)
+        grid = product(tunings, self.batch_sizes, self.precisions, self.compile, labels)
+        cases = [Case(label, size, precision, compiled, tuning) for tuning, size, precision, compiled, label in grid]
+        return [case for case in cases if case.tuning is None or (case.reducer, case.tuning) in trained]
 
 
 def _check_choices(knob: str, values: Sequence[str], choices: Sequence[str]) -> None:

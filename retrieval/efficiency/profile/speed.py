@@ -5,56 +5,54 @@ from copy import deepcopy
 from functools import partial
 
 import torch
+from torch import Tensor
 
-from retrieval.efficiency.latency import interleaved, random_videos
+from retrieval.efficiency.latency import random_videos
 from retrieval.efficiency.profile.candidates import Build
 from retrieval.efficiency.profile.settings import PRECISIONS, Case
 from retrieval.model import CLIP
 
-Variant = tuple[str, str, bool]
-"""A reducer's label, a precision, and whether it is compiled."""
 
-
-def variants(model: CLIP, candidates: Mapping[str, Build], cases: Sequence[Case]) -> dict[Variant, CLIP]:
-    """The models to time; those of one precision share CLIP's weights, which are cast as one does to serve.
+def encoding_calls(model: CLIP, builds: Mapping[str, Build], cases: Sequence[Case]) -> dict[Case, Callable[[], None]]:
+    """What to time for each case; models of one precision share CLIP's weights, which are cast as one does to serve.
 
     Args:
         model: in fp32, on the device to measure, adapters merged.
-        candidates: what puts the reducers on it, by label.
+        builds: what puts the reducers on it, by label.
         cases: all that will be timed.
     """
     precisions = dict.fromkeys(case.precision for case in cases)
     bases = {name: model if name == "fp32" else deepcopy(model).to(PRECISIONS[name]) for name in precisions}
-    wanted = dict.fromkeys(case.variant for case in cases)
-    models = {variant: candidates[variant[0]].on(bases[variant[1]]) for variant in wanted}
-    compiled = [models[variant] for variant in wanted if variant[2]]
-    if compiled:
-        _allow_graphs(len(compiled) * len({case.batch_size for case in cases}))
-    for each in compiled:
-        each.visual.compile(dynamic=False)
-    return models
+    models = {
+        variant: _variant(builds[variant[0]].on(bases[variant[1]]), compiled=variant[2])
+        for variant in dict.fromkeys((case.reducer, case.precision, case.compiled) for case in cases)
+    }
+    sizes = {case.batch_size for case in cases}
+    allow_graphs(sum(compiled for *_, compiled in models) * len(sizes))
+    frames = next(iter(builds.values())).frames
+    batches = {size: random_videos(model, size, frames) for size in sizes}
+    return {
+        case: partial(_encode, models[case.reducer, case.precision, case.compiled], batches[case.batch_size])
+        for case in cases
+    }
 
 
-@torch.inference_mode()
-def latencies(
-    models: Mapping[Variant, CLIP],
-    cases: Sequence[Case],
-    *,
-    frames: int,
-    rounds: int,
-    warmup: int,
-    finished: Callable[[Case], object],
-) -> dict[Case, list[float]]:
-    """Seconds that each case of one batch size takes to encode a batch, in each round; see `interleaved`."""
-    batch = random_videos(next(iter(models.values())), cases[0].batch_size, frames)
-    calls = {case: partial(models[case.variant].encode_video, batch) for case in cases}
-    return interleaved(calls, rounds=rounds, warmup=warmup, device=batch.device, finished=finished)
-
-
-def _allow_graphs(count: int) -> None:
-    """Let torch.compile keep a graph of the tower for each model and batch size, where it would give up after 8.
+def allow_graphs(count: int) -> None:
+    """Let torch.compile keep so many graphs of a tower, one for each model and batch size; it would give up after 8.
 
     `torch.compiler.config` has this limit in the newest PyTorch alone.
     """
-    config = torch._dynamo.config
-    config.recompile_limit = max(count, config.recompile_limit)
+    if count:
+        config = torch._dynamo.config
+        config.recompile_limit = max(count, config.recompile_limit)
+
+
+def _variant(model: CLIP, compiled: bool) -> CLIP:
+    if compiled:
+        model.visual.compile(dynamic=False)
+    return model
+
+
+@torch.inference_mode()
+def _encode(model: CLIP, videos: Tensor) -> None:
+    model.encode_video(videos)

@@ -1,0 +1,81 @@
+"""A training step: pairs are encoded and contrasted, gradients go back, and the optimizer acts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import torch
+from hydra.utils import instantiate
+from jaxtyping import Int, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from retrieval.efficiency.latency import random_videos
+from retrieval.efficiency.profile.candidates import Build
+from retrieval.efficiency.profile.settings import PRECISIONS, Case
+from retrieval.efficiency.profile.speed import allow_graphs
+from retrieval.model import CLIP
+
+
+def training_calls(base: CLIP, builds: Mapping[str, Build], cases: Sequence[Case]) -> dict[Case, Callable[[], None]]:
+    """What to time for each case, all of one tuning.
+
+    The models share CLIP's weights, their gradients and what the optimizer keeps of them, so that all fit into memory.
+
+    Args:
+        base: the model whose weights they share, without the adapters of a tuning.
+        builds: of the reducers with this tuning, by label.
+        cases: training steps.
+    """
+    models = {
+        (reducer, compiled): trained(builds[reducer], base, compiled)
+        for reducer, compiled in dict.fromkeys((case.reducer, case.compiled) for case in cases)
+    }
+    sizes = {case.batch_size for case in cases}
+    allow_graphs(2 * sum(compiled for _, compiled in models) * len(sizes))
+    kept = next(iter(models.values()))[1].state
+    for _, optimizer in models.values():
+        optimizer.state = kept
+    build = next(iter(builds.values()))
+    pairs = {size: random_pairs(base, build, size) for size in sizes}
+    return {
+        case: partial(train_step, *models[case.reducer, case.compiled], *pairs[case.batch_size], case.precision)
+        for case in cases
+    }
+
+
+def trained(build: Build, base: CLIP, compiled: bool) -> tuple[CLIP, Optimizer]:
+    """The reducer's model on the weights of `base`, tuned, and its optimizer.
+
+    All rates are 0: the optimizer computes what it always does, and every step finds the same weights.
+    """
+    model = build.on(base).train()
+    instantiate(build.tuning)(model)
+    model.to(build.device)
+    loss = nn.Identity()  # the contrastive loss of one process has no parameters
+    optimizer, _ = instantiate(build.optimizer, _convert_="all")(model, loss, 1)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    if compiled:
+        model.visual.compile(dynamic=False)
+        model.text.compile(dynamic=False)
+    return model, optimizer
+
+
+def random_pairs(
+    model: CLIP, build: Build, count: int
+) -> tuple[UInt8[Tensor, "{count} frame 3 height width"], Int[Tensor, "{count} word"]]:
+    """Videos and captions to train on."""
+    videos = random_videos(model, count, build.frames)
+    return videos, torch.ones(count, build.words, dtype=torch.long, device=videos.device)
+
+
+def train_step(model: CLIP, optimizer: Optimizer, videos: Tensor, captions: Tensor, precision: str) -> None:
+    """One step, under autocast where it is not fp32."""
+    optimizer.zero_grad()
+    with torch.autocast(videos.device.type, PRECISIONS[precision], enabled=precision != "fp32"):
+        logits = model.similarity(model.encode_text(captions), model.encode_video(videos))
+        right = torch.arange(len(videos), device=videos.device)
+        loss = (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2
+    loss.backward()
+    optimizer.step()
