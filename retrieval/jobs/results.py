@@ -18,7 +18,8 @@ COLUMNS = {
     "r_at_1": "R@1",
     "r_at_5": "R@5",
     "r_at_10": "R@10",
-    "r_sum": "R-Sum",
+    "r_sum": "R-Sum (of 300)",
+    "geometric_mean": "geometric mean",
     "median_rank": "median rank",
     "mean_rank": "mean rank",
 }
@@ -118,7 +119,11 @@ class Results:
 
     def _table(self, rescoring: str) -> Table:
         label = f", rescored by {rescoring}" if rescoring else ""
-        table = Table(title=f"{self.split} split: {self.videos} videos, {self.captions} captions{label}")
+        both = self.metrics.get("/".join(filter(None, (rescoring, "both/r_sum"))))
+        table = Table(
+            title=f"{self.split} split: {self.videos} videos, {self.captions} captions{label}",
+            caption=None if both is None else f"both directions: R-Sum {both:.1f} (of 600)",
+        )
         for heading in ("", *COLUMNS.values()):
             table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
         for direction, name in DIRECTIONS.items():

@@ -21,7 +21,7 @@ FACTS = {
     "head": "mean",
     "frames": 12,
     "words": 32,
-    "checkpoint": "best val/r_sum (epoch 3)" + "!" * 200,
+    "checkpoint": "best val/both/r_sum (epoch 3)" + "!" * 200,
     "selected_on": "val",
     "seed": 0,
     "cost": {"parameters": 1234567, "video_gmacs": 0.5},

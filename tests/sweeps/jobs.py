@@ -43,7 +43,7 @@ def write_job(
         return
     Results(
         split="test", data="shapes", backbone="tiny", reducer="some", head="mean", frames=4, words=32, seed=seed,
-        checkpoint=f"best val/r_sum (epoch {seed})", selected_on="val", videos=5, captions=9,
-        cost=COST | {"video_gmacs": gmacs}, metrics=dict.fromkeys(METRICS.values(), r_sum / 6) | {"r_sum": r_sum},
+        checkpoint=f"best val/both/r_sum (epoch {seed})", selected_on="val", videos=5, captions=9,
+        cost=COST | {"video_gmacs": gmacs}, metrics=dict.fromkeys(METRICS.values(), r_sum / 6) | {"both/r_sum": r_sum},
     ).write(folder)  # fmt: skip
     (folder / VALUE).write_text("1.0")

@@ -16,7 +16,7 @@ from retrieval.report import main
 from retrieval.sweeps.report import pareto_front, write_report
 from retrieval.sweeps.report.jobs import read_sweep, reducer_name
 from retrieval.sweeps.report.latency import measure
-from retrieval.sweeps.report.rows import summarize
+from retrieval.sweeps.report.rows import GAIN, summarize
 from retrieval.sweeps.report.table import overview
 from tests.sweeps.jobs import NONE, chain, write_job
 
@@ -36,7 +36,7 @@ def test_jobs_that_differ_in_their_seed_are_one_row(sweep):
     write_report(sweep, measure_latency=False)
     rows = pd.read_csv(sweep / "report.csv").set_index("reducer")
     none = rows.loc["none"]
-    assert (none["R-Sum"], none["R-Sum sd"], none["seeds"]) == (310.0, 10.0, 3)
+    assert (none[GAIN], none[f"{GAIN} sd"], none["seeds"]) == (310.0, 10.0, 3)
     assert len(rows.loc["Pooling + TempMe"]) == 4
 
 
@@ -112,13 +112,13 @@ def test_failed_jobs_are_rows_with_their_state(sweep):
     rows = pd.read_csv(sweep / "report.csv")
     failed = rows[(rows["num_segments"] == 2) & (rows["merge_ratio"] == 0.3)].iloc[0]
     assert (failed["state"], failed["seeds"]) == ("1 failed", 0)
-    assert np.isnan(failed["R-Sum"])
+    assert np.isnan(failed[GAIN])
     assert "6 of 7 jobs have finished" in (sweep / "report.md").read_text()
 
 
 def test_the_text_holds_all_and_says_what_the_numbers_are_of(sweep):
     text = write_report(sweep, measure_latency=False)[1].read_text()
-    assert "test split, 5 videos and 9 captions; checkpoint: best val/r_sum, chosen on val" in text
+    assert "test split, 5 videos and 9 captions; checkpoint: best val/both/r_sum, chosen on val" in text
     assert "310.0 ± 10.0" in text
     assert "No picture against latency (ms): not measured." in text
     pictures = sorted(str(path.relative_to(sweep)) for path in sweep.glob("figures/*.png"))
@@ -137,7 +137,7 @@ def test_the_overview_has_a_line_for_each_setting_and_cuts_nothing(sweep):
 def test_the_front_is_marked(sweep):
     write_report(sweep, measure_latency=False)
     rows = pd.read_csv(sweep / "report.csv")
-    assert rows[rows["front by GMACs"]]["R-Sum"].tolist() == [290.0, 315.0]  # none costs as much and has 310
+    assert rows[rows["front by GMACs"]][GAIN].tolist() == [290.0, 315.0]  # none costs as much and has 310
 
 
 def test_pictures_without_data_are_left_out_and_named(tmp_path):
@@ -146,7 +146,7 @@ def test_pictures_without_data_are_left_out_and_named(tmp_path):
     text = (tmp_path / "report.md").read_text()
     assert "No curves: " in text
     assert "No heat map: " in text
-    assert [path.name for path in (tmp_path / "figures").glob("*.png")] == ["r_sum_against_gmacs.png"]
+    assert [path.name for path in (tmp_path / "figures").glob("*.png")] == ["both_r_sum_against_gmacs.png"]
 
 
 def test_latency_is_measured_once_for_a_sweep(tmp_path, monkeypatch):

@@ -10,16 +10,22 @@ from jaxtyping import Bool, Float
 from retrieval.sweeps.report.jobs import JobResult
 from retrieval.sweeps.states import State, knobs
 
+GAIN = "both R-Sum (of 600)"
+"""The column that pictures and Pareto fronts go by."""
 METRICS = {
     "t2v R@1": "t2v/r_at_1",
     "t2v R@5": "t2v/r_at_5",
-    "t2v R-Sum": "t2v/r_sum",
+    "t2v R@10": "t2v/r_at_10",
+    "t2v R-Sum (of 300)": "t2v/r_sum",
+    "t2v geometric mean": "t2v/geometric_mean",
     "v2t R@1": "v2t/r_at_1",
     "v2t R@5": "v2t/r_at_5",
-    "v2t R-Sum": "v2t/r_sum",
-    "R-Sum": "r_sum",
+    "v2t R@10": "v2t/r_at_10",
+    "v2t R-Sum (of 300)": "v2t/r_sum",
+    "v2t geometric mean": "v2t/geometric_mean",
+    GAIN: "both/r_sum",
 }
-"""Columns of the table, and the names of the metrics in `metrics.json`."""
+"""Columns of the table, and the names of the metrics in `metrics.json`; sums say their best possible value."""
 COSTS = {"tokens": "output_tokens", "GMACs": "video_gmacs", "parameters": "parameters"}
 """Columns of the table, and the names of the costs in `metrics.json`."""
 FRONTS = {"front by GMACs": "GMACs", "front by latency": "latency (ms)"}
@@ -46,13 +52,13 @@ def summarize(jobs: list[JobResult]) -> tuple[pd.DataFrame, list[str]]:
 
 
 def with_fronts(rows: pd.DataFrame, latency: dict[str, Any] | None) -> pd.DataFrame:
-    """The rows with latency, where there is one, and whether they are on the Pareto fronts of R-Sum and cost."""
+    """The rows with latency, where there is one, and whether they are on the Pareto fronts of `GAIN` and cost."""
     rows = rows.copy()
     if latency is not None:
         rows["latency (ms)"] = rows["label"].map(latency["milliseconds"])
     for front, cost in FRONTS.items():
         if cost in rows:
-            rows[front] = pareto_front(*(rows[name].to_numpy(dtype=np.float64) for name in (cost, "R-Sum")))
+            rows[front] = pareto_front(*(rows[name].to_numpy(dtype=np.float64) for name in (cost, GAIN)))
     return rows
 
 

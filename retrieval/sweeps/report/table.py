@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from retrieval.sweeps.report.jobs import JobResult, read_jobs
-from retrieval.sweeps.report.rows import FRONTS, METRICS, knob_text, summarize
+from retrieval.sweeps.report.rows import FRONTS, GAIN, METRICS, knob_text, summarize
 
 NOTHING = "-"
 DIGITS = {"GMACs": ".4f", "tokens": ",.0f", "parameters": ",.0f", "latency (ms)": ".2f"}
@@ -20,7 +20,7 @@ def overview(folders: Sequence[Path]) -> str:
         UserError: a damaged file.
     """
     rows, knobs = summarize(read_jobs(folders))
-    table = as_text(rows, knobs, metrics=("t2v R@1", "v2t R@1", "R-Sum"), numbers=("GMACs",))
+    table = as_text(rows, knobs, metrics=("t2v R@1", "v2t R@1", GAIN), numbers=("GMACs",))
     return table.to_string(index=False)
 
 
@@ -53,9 +53,9 @@ def facts(jobs: list[JobResult], latency: dict[str, Any] | None) -> list[str]:
         f"{len(finished)} of {len(jobs)} jobs have finished.",
         f"Metrics: {splits}; checkpoint: {checkpoints}, chosen on {_each(one.selected_on for one in finished)}; "
         f"{_each(one.frames for one in finished)} frames, {_each(one.words for one in finished)} words.",
-        "Recalls are in percent, means ± standard deviations over seeds; R-Sum adds R@1, R@5 and R@10 of both "
-        "directions. GMACs and tokens are of one video, in closed form. A star marks the Pareto front: nothing else "
-        "has a higher R-Sum at the same cost or less.",
+        "Recalls are in percent, means ± standard deviations over seeds; R-Sum adds R@1, R@5 and R@10 of a direction "
+        "(of 300, as TempMe's paper) or of both (of 600). GMACs and tokens are of one video, in closed form. A star "
+        "marks the Pareto front: nothing else has a higher R-Sum of both directions at the same cost or less.",
     ]
     if latency is not None:
         sentences.append(

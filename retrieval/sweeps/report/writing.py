@@ -9,7 +9,7 @@ from retrieval.jobs.runs import LAST
 from retrieval.sweeps.report.charts import draw
 from retrieval.sweeps.report.jobs import JobResult, read_sweep
 from retrieval.sweeps.report.latency import latencies
-from retrieval.sweeps.report.rows import summarize, with_fronts
+from retrieval.sweeps.report.rows import GAIN, summarize, with_fronts
 from retrieval.sweeps.report.table import as_text, facts, markdown
 
 
@@ -29,7 +29,7 @@ def write_report(folder: Path, measure_latency: bool = True) -> list[Path]:
     models = _models(rows, jobs) if measure_latency else {}
     latency = latencies(folder, models) if models else None
     rows = with_fronts(rows, latency)
-    figures, left_out = draw(rows[rows["R-Sum"].notna()], knobs)
+    figures, left_out = draw(rows[rows[GAIN].notna()], knobs)
     images = []
     (folder / "figures").mkdir(exist_ok=True)
     for title, figure in figures.items():
