@@ -47,6 +47,23 @@ def test_knobs_are_those_in_which_jobs_differ_and_no_others(sweep):
     assert "block" not in rows
 
 
+def test_numbers_of_another_protocol_have_a_row_of_their_own_and_beat_nobody(tmp_path):
+    for seed, (selected_on, r_sum) in enumerate([("val", 300.0), ("test", 330.0), ("val", 304.0), ("test", None)]):
+        write_job(tmp_path / str(seed), NONE, seed, r_sum, selected_on=selected_on)
+    text = write_report(tmp_path, measure_latency=False)[1].read_text()
+    rows = pd.read_csv(tmp_path / "report.csv")
+    assert rows[[GAIN, "seeds", "protocol.training.selected_on"]].to_numpy().tolist() == [
+        [302.0, 2, "val"],
+        [330.0, 1, "test"],
+    ]
+    assert rows["state"].tolist() == ["2 finished, 1 failed", "finished"]  # a failed job says nothing of its protocol
+    assert rows[f"{GAIN} sd"].isna().tolist() == [False, True]  # of one seed there is no deviation
+    assert rows["front by GMACs"].all()
+    assert "Protocol 1" in text
+    assert "Protocol 2" in text
+    assert "330.0 |" in text
+
+
 def columns_and_rows(folder: Path) -> tuple[list[str], list[tuple]]:
     rows, columns = summarize(read_sweep(folder))
     return columns, [tuple(row) for row in rows[[*columns, "seeds"]].to_numpy()]
@@ -118,7 +135,10 @@ def test_failed_jobs_are_rows_with_their_state(sweep):
 
 def test_the_text_holds_all_and_says_what_the_numbers_are_of(sweep):
     text = write_report(sweep, measure_latency=False)[1].read_text()
-    assert "test split, 5 videos and 9 captions; checkpoint: best val/both/r_sum, chosen on val" in text
+    assert "Protocol 1: split: test, 5 videos, 9 captions (1.8 a video); frames: 4 (even_frames), 32 words;" in text
+    assert "32-true on 1 x CPU, seed 0 / 32-true on 1 x CPU, seed 1" in text
+    assert "chosen: by val/both/r_sum on val" in text
+    assert "Protocol 2" not in text
     assert "310.0 ± 10.0" in text
     assert "No picture against latency (ms): not measured." in text
     pictures = sorted(str(path.relative_to(sweep)) for path in sweep.glob("figures/*.png"))

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from retrieval.sweeps.report.rows import FRONTS, GAIN, knob_text
+from retrieval.sweeps.report.rows import FRONTS, GAIN, YARDSTICK, knob_text
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
@@ -57,7 +57,9 @@ def trade_off(rows: pd.DataFrame, cost: str, front: str) -> Figure:
     figure, axis = _axes(cost)
     axis.margins(y=0.1)
     best = rows[rows[front]].sort_values(cost)
-    axis.plot(best[cost], best[GAIN], color="0.4", linewidth=1.2, drawstyle="steps-post", label="Pareto front")
+    for number, (_, line) in enumerate(best.groupby(YARDSTICK, dropna=False, sort=False)):
+        label = "" if number else "Pareto front"
+        axis.plot(line[cost], line[GAIN], color="0.4", linewidth=1.2, drawstyle="steps-post", label=label)
     for reducer, group in rows.groupby("reducer", sort=False):
         _points(axis, group, cost, _styles(rows)[reducer], reducer, linestyle="none")
     axis.scatter(best[cost], best[GAIN], s=150, facecolors="none", edgecolors="black", linewidths=1.1)

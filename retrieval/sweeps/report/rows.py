@@ -30,7 +30,24 @@ COSTS = {"tokens": "output_tokens", "GMACs": "video_gmacs", "parameters": "param
 """Columns of the table, and the names of the costs in `metrics.json`."""
 FRONTS = {"front by GMACs": "GMACs", "front by latency": "latency (ms)"}
 """Columns that tell the members of a Pareto front, and what costs there."""
-FIXED = {"reducer", "seeds", "state", "folder", "label", "Pareto", *METRICS, *COSTS, *FRONTS, *FRONTS.values()}
+YARDSTICK = [
+    *(f"protocol.{name}" for name in ("split", "videos", "captions")),
+    *(f"protocol.training.{name}" for name in ("selected_by", "selected_on")),
+]
+"""Columns in which rows have to agree for one of them to beat another."""
+FIXED = {
+    "reducer",
+    "seeds",
+    "state",
+    "protocol",
+    "folder",
+    "label",
+    "Pareto",
+    *METRICS,
+    *COSTS,
+    *FRONTS,
+    *FRONTS.values(),
+}
 """Columns that no knob may take."""
 FOLLOWING = ("name", "data.store.folder", "data.store.root")
 """Knobs that only follow from others."""
@@ -40,15 +57,43 @@ TARGET = "._target_"
 def summarize(jobs: list[JobResult]) -> tuple[pd.DataFrame, list[str]]:
     """A row for jobs that differ only in their seed, and the names of the columns of the knobs in which jobs differ.
 
-    Beside the knobs a row has `reducer`, `seeds`, `state`, the metrics' means and standard deviations (`… sd`, n - 1),
-    the costs, `label`, which is what it is in words, and `folder`, that of its first job.
+    Beside the knobs a row has `reducer`, `seeds` (how many have finished), `state`, the metrics' means and standard
+    deviations (`… sd`, n - 1), the costs, `protocol`, which counts the protocols from 1, and its facts (`protocol.…`),
+    `label`, which is what it is in words, and `folder`, that of its first job. Numbers that were measured or trained
+    under another protocol have a row of their own.
     """
     columns = _columns(jobs)
-    table = pd.DataFrame([_job_row(job, columns) for job in jobs])
+    table = pd.DataFrame([_job_row(job, columns, number) for job, number in zip(jobs, protocols(jobs), strict=True)])
     swept = list(dict.fromkeys(columns.values()))
     keys = ["reducer", *swept]
+    table["protocol"] = _with_unfinished(table, keys)
+    keys.append("protocol")
     groups = table.astype(dict.fromkeys(keys, object)).groupby(keys, dropna=False, sort=False)
-    return pd.DataFrame([_group_row(group, swept) for _, group in groups]), swept
+    rows = pd.DataFrame([_group_row(group, swept) for _, group in groups])
+    return rows.merge(_facts(jobs), on="protocol", how="left"), swept
+
+
+def protocols(jobs: Sequence[JobResult]) -> list[int | None]:
+    """Which protocol each job's numbers are of, counted from 1; None where there are no numbers."""
+    kinds = [job.results and tuple(job.results.protocol.comparable().items()) for job in jobs]
+    numbers = {kind: number for number, kind in enumerate(dict.fromkeys(filter(None, kinds)), 1)}
+    return [numbers.get(kind) if kind else None for kind in kinds]
+
+
+def _facts(jobs: Sequence[JobResult]) -> pd.DataFrame:
+    """The facts of each protocol, a row each."""
+    found = {number: job.results for job, number in zip(jobs, protocols(jobs), strict=True) if job.results}
+    facts = [
+        {"protocol": number} | {f"protocol.{name}": value for name, value in results.protocol.comparable().items()}
+        for number, results in found.items()
+    ]
+    return pd.DataFrame(facts or {"protocol": []}).astype({"protocol": object})
+
+
+def _with_unfinished(table: pd.DataFrame, keys: list[str]) -> pd.Series:
+    """The protocol of each job; one without numbers stands with the first that has some and the same knobs."""
+    filled = table.astype(dict.fromkeys(keys, object)).groupby(keys, dropna=False, sort=False)["protocol"]
+    return table["protocol"].astype(object).where(table["protocol"].notna(), filled.transform("first"))
 
 
 def with_fronts(rows: pd.DataFrame, latency: dict[str, Any] | None) -> pd.DataFrame:
@@ -58,7 +103,11 @@ def with_fronts(rows: pd.DataFrame, latency: dict[str, Any] | None) -> pd.DataFr
         rows["latency (ms)"] = rows["label"].map(latency["milliseconds"])
     for front, cost in FRONTS.items():
         if cost in rows:
-            rows[front] = pareto_front(*(rows[name].to_numpy(dtype=np.float64) for name in (cost, GAIN)))
+            rows[front] = False
+            for _, alike in rows.groupby(YARDSTICK, dropna=False):
+                rows.loc[alike.index, front] = pareto_front(
+                    *(alike[name].to_numpy(np.float64) for name in (cost, GAIN))
+                )
     return rows
 
 
@@ -78,11 +127,11 @@ def knob_text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _job_row(job: JobResult, columns: dict[str, str]) -> dict[str, Any]:
+def _job_row(job: JobResult, columns: dict[str, str], protocol: int | None) -> dict[str, Any]:
     metrics, costs = ({}, {}) if job.results is None else (job.results.metrics, job.results.cost)
     values = {name: _value(name, value) for name, value in knobs(job.config).items()}
     row = dict.fromkeys(columns.values()) | {columns[name]: values[name] for name in columns if name in values}
-    row |= {"reducer": job.reducer, "state": job.state, "folder": job.folder.name}
+    row |= {"reducer": job.reducer, "state": job.state, "folder": job.folder.name, "protocol": protocol}
     row |= {column: metrics.get(name, float("nan")) for column, name in METRICS.items()}
     return row | {column: costs.get(name, float("nan")) for column, name in COSTS.items()}
 
@@ -94,7 +143,8 @@ def _group_row(group: pd.DataFrame, swept: list[str]) -> dict[str, Any]:
     row |= {name: finished[name].mean() for name in METRICS}
     row |= {f"{name} sd": finished[name].std() for name in METRICS}
     row |= {name: finished[name].max() for name in COSTS}
-    return row | {"folder": first["folder"], "label": ", ".join([first["reducer"], *known])}
+    label = ", ".join([first["reducer"], *known])
+    return row | {"protocol": first["protocol"], "folder": first["folder"], "label": label}
 
 
 def _states(group: pd.DataFrame) -> str:
