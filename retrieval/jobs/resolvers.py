@@ -1,10 +1,12 @@
 """What `${…:}` means in our configs, beside what Hydra and OmegaConf know."""
 
 import os
+from collections.abc import Mapping
 from netrc import NetrcParseError, netrc
+from typing import Any
 from urllib.parse import urlsplit
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 
 def wandb_mode() -> str:
@@ -21,6 +23,13 @@ def _login() -> bool:
         return False
 
 
+def of_corpus(values: Mapping[str, Any], otherwise: Any, *, _root_: DictConfig) -> Any:
+    """What a recipe has for the corpus of `data`, whose class names it; `otherwise` for all corpora that it leaves out."""
+    target = OmegaConf.select(_root_, "data.corpus._target_") or ""
+    return values.get(target.rpartition(".")[2], otherwise)
+
+
 def register_resolvers() -> None:
-    """Make `${wandb_mode:}` known to configs."""
+    """Make `${wandb_mode:}` and `${of_corpus:{ActivityNet:60},12}` known to configs."""
+    OmegaConf.register_new_resolver("of_corpus", of_corpus, replace=True)
     OmegaConf.register_new_resolver("wandb_mode", wandb_mode, replace=True)
