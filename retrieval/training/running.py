@@ -28,6 +28,7 @@ from retrieval.training.building import (
 from retrieval.training.card import TrainingRecord, measured_under
 from retrieval.training.experiment import recalled
 from retrieval.training.start import Start
+from retrieval.training.usage import Usage
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def train(config: DictConfig) -> float:
     facts = _facts(config, module.model)
     folder = start_run(config)
     start = Start(facts | _sizes(config, module.model) | {"run": str(folder)})
-    trainer = build_trainer(config, start, TrainingRecord(config))
+    trainer = build_trainer(config, start, TrainingRecord(config), Usage(folder))
     best = best_checkpoint(trainer)
     log_config(trainer, config, facts["reducer"])
     trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
