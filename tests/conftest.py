@@ -34,6 +34,14 @@ def read_reference(name: str) -> Reference:
     return Reference(tensors, json.loads(metadata["config"]), json.loads(metadata["tokens_per_block"]))
 
 
+def read_cases(name: str, case: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """One case of a file that holds several: its tensors and the inputs of all, and its settings."""
+    with safe_open(NUMBERS / f"{name}.safetensors", "pt") as file:
+        names = [key for key in file.keys() if key.startswith((f"{case}.", "input."))]  # noqa: SIM118
+        tensors = {key.removeprefix(f"{case}."): file.get_tensor(key) for key in names}
+        return tensors, json.loads(file.metadata()[case])
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)

@@ -146,7 +146,18 @@ def test_links_lead_somewhere(page):
 def test_every_option_of_a_choice_is_listed():
     rows = re.findall(r"^\| \[?`([a-z/]+)`\S* \| (.*) \|$", README.split("## Choices")[1], re.MULTILINE)
     listed = {group: set(re.findall(r"`(\w+)`", options)) for group, options in rows}
-    for group in ("reducer", "head", "loss", "backbone", "tuning", "data/decoder", "experiment", "logger", "trainer"):
+    for group in (
+        "reducer",
+        "head",
+        "loss",
+        "backbone",
+        "tuning",
+        "data/decoder",
+        "experiment",
+        "protocol",
+        "logger",
+        "trainer",
+    ):
         options = {file.stem for file in (CONF / group).glob("*.yaml")}
         assert options == listed[group], group
 

@@ -66,21 +66,43 @@ def segment_frames(
     start: float | None = None,
     end: float | None = None,
     generator: torch.Generator | None = None,
+    rate: float | None = None,
 ) -> list[int]:
-    """A frame from each of `count` equal segments: at random in training, the centres in evaluation (TSN).
+    """A frame from each of `count` equal segments of the frames at `rate` a second, None: of all (TSN, CenterCLIP).
+
+    In training at random from segments of `frames // count`, in evaluation `int(tick / 2 + tick * i)` with `tick` =
+    `frames / count`. Where there are fewer frames than wanted, the last is repeated.
 
     Raises:
         PartError: a part that begins after the video's end or has no frame.
-        UserError: an impossible `count`.
+        UserError: an impossible `count` or `rate`.
     """
     first, frames = _part(total, fps, count, start, end)
+    candidates = range(first, first + frames) if rate is None else _at_rate(first, frames, fps, rate)
+    size = len(candidates)
+    if size < count:
+        return [candidates[min(place, size - 1)] for place in range(count)]
     if generator is None:
-        centres = [(segment + 0.5) * frames / count - 0.5 for segment in range(count)]
-        return [first + offset for offset in _mirrored(centres, frames)]
-    offsets = torch.rand(count, generator=generator, dtype=torch.float64).tolist()
-    return [
-        first + min(frames - 1, floor((segment + offset) * frames / count)) for segment, offset in enumerate(offsets)
-    ]
+        tick = size / count
+        return [candidates[int(tick / 2 + tick * segment)] for segment in range(count)]
+    length = size // count
+    offsets = torch.randint(length, (count,), generator=generator).tolist()
+    return [candidates[segment * length + offset] for segment, offset in enumerate(offsets)]
+
+
+def _at_rate(first: int, frames: int, fps: float, rate: float) -> Sequence[int]:
+    """The frames of a part that are left where the video is shown at `rate` frames a second; at least the first.
+
+    Raises:
+        UserError: an impossible `rate`.
+    """
+    if not rate > 0:
+        raise UserError(f"data.sampler.rate={rate} frames a second, must be positive, or null for all")
+    if rate >= fps:
+        return range(first, first + frames)
+    numbers = range(floor(first * rate / fps), ceil((first + frames) * rate / fps) + 1)
+    kept = [index for number in numbers if first <= (index := round(number * fps / rate)) < first + frames]
+    return kept or [first]
 
 
 def _part(total: int, fps: float, count: int, start: float | None, end: float | None) -> tuple[int, int]:

@@ -1,13 +1,22 @@
 """Crop and augmentation of the frames of a video, all alike; bytes in, bytes out."""
 
-from collections.abc import Callable
+import random
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 from jaxtyping import UInt8
-from torch import Generator, Tensor
+from PIL import Image
+from timm.data.auto_augment import rand_augment_transform
+from torch import Generator, Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 
 from retrieval.errors import UserError
+
+SPEC = r"rand(-(m\d+|n[1-9]\d*|mstd\d+(\.\d+)?|mmax\d+|p[01](\.\d+)?|inc[01]|t(weights|3aw?)))+"
+"""What timm reads as a RandAugment; what it would pass over or not understand is left out."""
 
 
 def resize_and_crop(size: int) -> v2.Transform:
@@ -27,15 +36,53 @@ def crop_and_flip(size: int, min_scale: float, flip: float) -> v2.Transform:
     return v2.Compose([crop, v2.RandomHorizontalFlip(flip)])
 
 
-def randaugment(size: int, operations: int, magnitude: int) -> v2.Transform:
-    """RandAugment (Cubuk et al., 2020) on the centre crop: `operations` in a row, of strength `magnitude` in 0 to 30.
+def randaugment(size: int, spec: str) -> v2.Transform:
+    """RandAugment (Cubuk et al., 2020) by timm on whole frames, then the centre crop.
+
+    Args:
+        size: side of the square frames, in pixels.
+        spec: in timm's notation: `rand-m7-n4-mstd0.5-inc1` is 4 operations of magnitude 7 of 10, with Gaussian noise of
+            deviation 0.5, of the kind that alters more as the magnitude increases; each is applied with chance 0.5.
 
     Raises:
-        UserError: impossible numbers.
+        UserError: another notation.
     """
-    if operations < 1 or not 0 <= magnitude <= 30:
-        raise UserError(f"data.augmentation: operations={operations} must be 1 or more, magnitude={magnitude} 0 to 30")
-    return v2.Compose([*resize_and_crop(size).transforms, v2.RandAugment(operations, magnitude)])
+    return v2.Compose([_RandAugment(spec), *resize_and_crop(size).transforms])
+
+
+class _RandAugment(nn.Module):
+    """timm's operations with the same draw for every frame, which torch's generator decides."""
+
+    def __init__(self, spec: str) -> None:
+        super().__init__()
+        if not re.fullmatch(SPEC, spec):
+            raise UserError(
+                f"data.augmentation.spec={spec}: timm's notation, such as rand-m7-n4-mstd0.5-inc1, of m (magnitude), "
+                "n (operations), mstd (its deviation), mmax (its bound), p (chance of an operation), inc and t"
+            )
+        self.augment = rand_augment_transform(spec, {"interpolation": Image.Resampling.BICUBIC})
+
+    def forward(self, frames: UInt8[Tensor, "frame 3 height width"]) -> UInt8[Tensor, "frame 3 height width"]:
+        seed = int(torch.randint(2**32, ()))
+        with _python_state_kept():
+            return torch.stack([self._augmented(frame, seed) for frame in frames])
+
+    def _augmented(self, frame: UInt8[Tensor, "3 height width"], seed: int) -> UInt8[Tensor, "3 height width"]:
+        random.seed(seed)
+        np.random.seed(seed)
+        image = self.augment(Image.fromarray(frame.permute(1, 2, 0).numpy()))
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+@contextmanager
+def _python_state_kept() -> Iterator[None]:
+    """Put Python's and numpy's global generators back as they were."""
+    ours, numpys = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(ours)
+        np.random.set_state(numpys)
 
 
 def transform_frames(

@@ -4,7 +4,7 @@ A reducer acts at two places of every block, before its attention and between it
 both, from its settings alone, how many tokens it leaves. It never sees CLIP, a dataset or a config.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -125,6 +125,10 @@ class Reducer(nn.Module):
         Raises:
             UserError: settings that the tower cannot serve, with the numbers and the knob.
         """
+
+    def at_clips_rate(self) -> Iterator[nn.Parameter]:
+        """Its parameters that start as CLIP's own and go on training at the rate of these; all others are new."""
+        return iter(())
 
     def layout_before_attention(self, layout: Layout, block: int) -> Layout:
         """The layout that `before_attention` makes of `layout`; tokens per block and GMACs are told from it."""

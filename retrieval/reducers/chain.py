@@ -1,6 +1,6 @@
 """Several reducers in one tower, each working on what those before it leave."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 from jaxtyping import Float
@@ -36,6 +36,9 @@ class Chain(Reducer):
         for reducer in self.reducers:
             reducer.build(tower, position_embedding)
         self._check(Layout(clips=self.frames or 1, patches=tower.patches), tower.blocks)
+
+    def at_clips_rate(self) -> Iterator[nn.Parameter]:
+        return (parameter for reducer in self.reducers for parameter in reducer.at_clips_rate())
 
     def layout_before_attention(self, layout: Layout, block: int) -> Layout:
         for reducer in self.reducers:

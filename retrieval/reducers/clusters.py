@@ -1,6 +1,7 @@
 """What the clustering reducers of CenterCLIP (SIGIR 2022, section 3.2) share: each cluster becomes one token."""
 
 from abc import abstractmethod
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,8 @@ class ClusterReducer(SegmentReducer):
         pre_norm: l2-normalise the patches before they are clustered.
         aggregate: what stands for a cluster: its `medoid`, or the `mean` of its patches.
         max_iterations: rounds of k-medoids at most.
-        cluster_embedding: add a learned embedding to each cluster's token, which starts from CLIP's positions.
+        cluster_embedding: add a learned embedding to each cluster's token. The i-th starts as CLIP's position of the
+            i-th patch of a frame, and they train at CLIP's rate.
 
     Raises:
         UserError: settings that contradict each other; when the tower is built, those that do not fit it.
@@ -64,10 +66,19 @@ class ClusterReducer(SegmentReducer):
 
     def build(self, tower: TowerShape, position_embedding: Float[Tensor, "patch dim"]) -> None:
         super().build(tower, position_embedding)
-        if self.embeds_clusters:
-            for block, clusters in self.num_clusters.items():
-                embedding = F.interpolate(position_embedding.detach().T[None], clusters, mode="linear")[0].T
-                self.cluster_embedding[str(block)] = nn.Parameter(embedding.contiguous())
+        if not self.embeds_clusters:
+            return
+        for block, clusters in self.num_clusters.items():
+            if clusters > len(position_embedding):
+                raise UserError(
+                    f"reducer.cluster_embedding=true with reducer.num_clusters={clusters} at block {block}, but each "
+                    f"cluster's embedding starts from a position of CLIP's, which has {len(position_embedding)}: lower "
+                    "reducer.num_clusters"
+                )
+            self.cluster_embedding[str(block)] = nn.Parameter(position_embedding[:clusters].detach().clone())
+
+    def at_clips_rate(self) -> Iterator[nn.Parameter]:
+        return iter(self.cluster_embedding.values())
 
     def reduce(
         self, patches: Float[Tensor, "segment frame patch dim"], block: int

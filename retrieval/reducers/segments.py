@@ -53,7 +53,7 @@ def check_blocks(blocks: Sequence[int], tower: TowerShape) -> None:
     Raises:
         UserError: it ends before.
     """
-    if max(blocks) >= tower.blocks:
+    if any(block >= tower.blocks for block in blocks):
         raise UserError(f"reducer.block={list(blocks)}, but the video tower has blocks 0 to {tower.blocks - 1}")
 
 

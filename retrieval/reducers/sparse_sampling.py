@@ -8,9 +8,10 @@ from retrieval.reducers.segments import Schedule, SegmentReducer
 
 
 class SparseSampling(SegmentReducer):
-    """Cut the patches of a segment, its frames one behind the other, into equal parts and keep one of each.
+    """Keep one of every few patches of a segment, its frames one behind the other, and drop the others.
 
-    A random one in training, the centre in evaluation; the others are dropped.
+    In evaluation those at the centres of as many equal parts as are kept; in training a random one of each part, which
+    is then a whole number of patches long, so that what is left over at the end is never drawn.
 
     Args:
         frames: see `SegmentReducer`.
@@ -31,14 +32,22 @@ class SparseSampling(SegmentReducer):
         self, patches: Float[Tensor, "segment frame patch dim"], block: int
     ) -> tuple[Float[Tensor, "segment left dim"], Int[Tensor, "segment frame*patch"]]:
         points = patches.flatten(1, 2)
-        kept = self._kept(points, self.num_clusters[block])
+        kept = self._kept(points, self.num_clusters[block]).expand(len(points), -1)
         destination = torch.full(points.shape[:2], -1, device=points.device)
         destination.scatter_(1, kept, torch.arange(kept.shape[1], device=points.device).expand_as(kept))
         return points.gather(1, kept.unsqueeze(2).expand(-1, -1, points.shape[2])), destination
 
-    def _kept(self, points: Float[Tensor, "segment point dim"], parts: int) -> Int[Tensor, "segment {parts}"]:
-        bounds = torch.arange(parts + 1, device=points.device) * points.shape[1] // parts
-        start, length = bounds[:-1], bounds.diff()
+    def _kept(self, points: Float[Tensor, "segment point dim"], kept: int) -> Int[Tensor, "drawn {kept}"]:
+        """Positions among the points, drawn for each segment in training."""
+        count = points.shape[1]
         if not self.training:
-            return (start + length // 2).expand(len(points), -1)
-        return start + (torch.rand(len(points), parts, device=points.device) * length).long()
+            return torch.tensor([centres(count, kept)], device=points.device)
+        length = count // kept
+        start = length * torch.arange(kept, device=points.device)
+        return start + torch.randint(length, (len(points), kept), device=points.device)
+
+
+def centres(points: int, kept: int) -> list[int]:
+    """The middles of `kept` equal parts of `points` positions, cut to integers as the published code does."""
+    tick = points / kept
+    return [int(tick / 2 + tick * part) for part in range(kept)]

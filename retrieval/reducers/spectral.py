@@ -20,8 +20,10 @@ class Spectral(ClusterReducer):
     Args:
         sigma: width of the heat kernel, in the unit of the distances.
         graph: `heat_kernel` joins all patches, `nearest_neighbours` only near ones.
-        neighbours: edges kept per patch by the graph of nearest neighbours; None takes the published number, 5 per
-            frame of the segment, and 5 more from 100 patches a frame on.
+        neighbours: how many that graph joins each patch with; None takes the published number, 5 per frame of the
+            segment, and 5 more from 100 patches a frame on.
+        own_neighbour: count each patch among its own nearest neighbours, as for the published checkpoints; without,
+            noise is clustered better.
         window: join only patches in a box of (frames, rows, columns) around each other, odd numbers; None joins all.
         clustering: the settings of `ClusterReducer`.
 
@@ -34,6 +36,7 @@ class Spectral(ClusterReducer):
         sigma: float = 2.0,
         graph: str = "heat_kernel",
         neighbours: int | None = None,
+        own_neighbour: bool = True,
         window: Sequence[int] | None = None,
         **clustering: Any,
     ) -> None:
@@ -41,7 +44,7 @@ class Spectral(ClusterReducer):
         _check_graph(sigma, graph, neighbours)
         if window is not None:
             _check_window(window, list(self.num_clusters))
-        self.sigma, self.graph, self.neighbours = sigma, graph, neighbours
+        self.sigma, self.graph, self.neighbours, self.own_neighbour = sigma, graph, neighbours, own_neighbour
         self.window = None if window is None else (window[0], window[1], window[2])
 
     def build(self, tower: TowerShape, position_embedding: Float[Tensor, "patch dim"]) -> None:
@@ -59,11 +62,11 @@ class Spectral(ClusterReducer):
                 f"reducer.window={self.window} at block {block} needs the {self.patches_of_a_frame} patches of whole "
                 f"frames, but {layout.patches} are left: set reducer.window=null or let this reducer come first"
             )
-        others = layout.clips // reduced.clips * layout.patches - 1
-        if self.neighbours is not None and self.neighbours > others:
+        most = self._most_neighbours(layout.clips // reduced.clips * layout.patches)
+        if self.neighbours is not None and self.neighbours > most:
             raise UserError(
-                f"reducer.neighbours={self.neighbours} at block {block}, but a patch has {others} others in its "
-                "segment: lower reducer.neighbours or reducer.num_segments"
+                f"reducer.neighbours={self.neighbours} at block {block}, but a patch has {most} in its segment: lower "
+                "reducer.neighbours or reducer.num_segments"
             )
         return reduced
 
@@ -74,6 +77,7 @@ class Spectral(ClusterReducer):
             num_clusters,
             sigma=self.sigma,
             neighbours=self._neighbours(frames, count),
+            own_neighbour=self.own_neighbour,
             window=self._window(frames, count, patches.device),
             distance=self.distance,
             p=self.p,
@@ -81,10 +85,13 @@ class Spectral(ClusterReducer):
         )
 
     def _neighbours(self, frames: int, patches: int) -> int | None:
-        others = frames * patches - 1
-        if self.graph == "heat_kernel" or others == 0:
+        most = self._most_neighbours(frames * patches)
+        if self.graph == "heat_kernel" or most == 0:
             return None
-        return self.neighbours or min(5 * frames + (5 if patches >= 100 else 0), others)
+        return self.neighbours or min(5 * frames + (5 if patches >= 100 else 0), most)
+
+    def _most_neighbours(self, patches: int) -> int:
+        return patches if self.own_neighbour else patches - 1
 
     def _window(self, frames: int, patches: int, device: torch.device) -> Bool[Tensor, "point point"] | None:
         side = isqrt(patches)

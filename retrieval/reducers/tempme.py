@@ -6,7 +6,6 @@ is one clip.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 from math import prod
 
@@ -16,20 +15,22 @@ from torch import Tensor, nn
 
 from retrieval.errors import UserError
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, plan
-from retrieval.reducers.tome import merge_patches, without_patches
+from retrieval.reducers.tome import after_merging, merge_patches
 
 
 class TempMe(Reducer):
-    """Image merging, then cross-clip and intra-clip merging.
+    """Image merging, then cross-clip and intra-clip merging; a clip merges half of its patches at a time at the most.
+
+    With all merges at 0 clips are only joined (the paper's temporal modelling); without joins frames stay apart.
 
     Args:
         frames: frames per video.
-        join_blocks: blocks, counted from 0, that join neighbouring clips.
+        join_blocks: blocks, counted from 0, that join neighbouring clips; none at all where frames stay apart.
         join_clips: how many clips each of them joins.
         image_merge: token pairs merged in each frame by each block before the first join.
         merge_ratio: share of the joined clip's tokens merged across clips, by each joining block.
         intra_merge_ratio: share of a clip's tokens merged after attention, from the first join on.
-        positions: learn a temporal position for each clip of each join, added before its tokens merge.
+        positions: learn a temporal position for each clip of each join, added as it joins.
         proportional_attention: add log(size) to the attention logits.
 
     Raises:
@@ -54,7 +55,6 @@ class TempMe(Reducer):
         _check_merges(image_merge, merge_ratio, intra_merge_ratio)
         self.frames = frames
         self.joins = dict(zip(join_blocks, join_clips, strict=True))
-        self.first_join = min(join_blocks)
         self.image_merge = image_merge
         self.merge_ratio = merge_ratio
         self.intra_merge_ratio = intra_merge_ratio
@@ -63,49 +63,48 @@ class TempMe(Reducer):
         self.positions = nn.ParameterDict()
 
     def build(self, tower: TowerShape, position_embedding: Float[Tensor, "patch dim"]) -> None:
-        if max(self.joins) >= tower.blocks:
+        if any(block >= tower.blocks for block in self.joins):
             raise UserError(
                 f"reducer.join_blocks={list(self.joins)}, but the video tower has blocks 0 to {tower.blocks - 1}"
             )
         layouts = plan(self, tower, self.frames)
         if self.learns_positions:
             for block, joined in self.joins.items():
-                entering = layouts[block - 1][1] if block else Layout(self.frames, tower.patches)
-                if _merges(_joined(entering, joined), self.merge_ratio):  # positions are added only where tokens merge
-                    self.positions[str(block)] = nn.Parameter(torch.zeros(1, entering.clips, 1, tower.width))
+                clips = layouts[block][0].clips * joined
+                self.positions[str(block)] = nn.Parameter(torch.zeros(1, clips, 1, tower.width))
 
     def layout_before_attention(self, layout: Layout, block: int) -> Layout:
         if block not in self.joins:
             return layout
         joined = _joined(layout, self.joins[block])
-        return replace(joined, patches=joined.patches - _merges(joined, self.merge_ratio))
+        return after_merging(joined, _share(joined, self.merge_ratio))
 
     def layout_after_attention(self, layout: Layout, block: int) -> Layout:
-        return without_patches(layout, self._merges_inside(layout, block), block, "reducer.image_merge")
+        return after_merging(layout, self._merges_inside(layout, block))
 
     def before_attention(self, tokens: Tokens, block: int) -> Tokens:
         """Join neighbouring clips and merge across them, matched on the tokens before their position is added."""
         if block not in self.joins:
             return tokens
-        joined = self.joins[block]
-        merges = _merges(_joined(tokens.layout, joined), self.merge_ratio)
-        metric = _join_clips(tokens.x, tokens.class_tokens, joined)
-        if merges > 0 and self.learns_positions:
+        metric = _join_clips(tokens.x, tokens.class_tokens, self.joins[block])
+        if self.learns_positions:
             x = tokens.x.unflatten(0, (-1, tokens.clips)) + self.positions[str(block)]
             tokens = tokens.with_x(x.flatten(0, 1))
-        return merge_patches(_join(tokens, joined), metric, merges)
+        joined = _join(tokens, self.joins[block])
+        return merge_patches(joined, metric, _share(joined.layout, self.merge_ratio))
 
     def after_attention(self, tokens: Tokens, keys: Float[Tensor, "clip token key"], block: int) -> Tokens:
         return merge_patches(tokens, keys, self._merges_inside(tokens.layout, block))
 
     def _merges_inside(self, layout: Layout, block: int) -> int:
         """Pairs to merge in each clip after attention."""
-        return self.image_merge if block < self.first_join else _merges(layout, self.intra_merge_ratio)
+        joined = any(join <= block for join in self.joins)
+        return _share(layout, self.intra_merge_ratio) if joined else self.image_merge
 
 
-def _merges(layout: Layout, ratio: float) -> int:
-    """Pairs to merge in a clip: a share of all its tokens, class tokens counted, but no more than it has pairs."""
-    return min(int(layout.tokens * ratio), layout.patches // 2)
+def _share(layout: Layout, ratio: float) -> int:
+    """Pairs to merge in a clip: a share of all its tokens, class tokens counted."""
+    return int(layout.tokens * ratio)
 
 
 def _joined(layout: Layout, clips: int) -> Layout:
@@ -140,14 +139,14 @@ def _join_source(source: Int[Tensor, "video patch"], layout: Layout, clips: int)
 
 
 def _check_joins(frames: int, blocks: list[int], clips: list[int]) -> None:
-    if not blocks or len(blocks) != len(clips):
+    if len(blocks) != len(clips):
         raise UserError(
             f"reducer.join_blocks={blocks} and reducer.join_clips={clips}: "
             "name one number of clips for each joining block"
         )
-    if min(blocks) < 0 or any(later <= earlier for earlier, later in pairwise(blocks)):
+    if min(blocks, default=0) < 0 or any(later <= earlier for earlier, later in pairwise(blocks)):
         raise UserError(f"reducer.join_blocks={blocks}: the blocks must ascend, from 0 on")
-    if min(clips) < 1 or frames % prod(clips):
+    if min(clips, default=1) < 1 or frames % prod(clips):
         raise UserError(
             f"reducer.join_clips={clips} join {prod(clips)} frames into one clip, which does not divide "
             f"frames={frames}: change data.frames or reducer.join_clips"

@@ -13,21 +13,25 @@ class TemporalShift(Reducer):
     """Give each patch, before attention, some channels of its neighbours in time.
 
     Args:
-        block: block, or ascending blocks, counted from 0, that shift.
+        block: block, or ascending blocks, counted from 0, that shift; None: every block.
 
     Raises:
         UserError: blocks out of order; when the tower is built, those that it lacks.
     """
 
-    def __init__(self, block: Schedule = 6) -> None:
+    def __init__(self, block: Schedule | None = 6) -> None:
         super().__init__()
-        self.shifting_blocks = acting_blocks(block)
+        self.shifting_blocks = None if block is None else acting_blocks(block)
 
     def build(self, tower: TowerShape, position_embedding: Float[Tensor, "patch dim"]) -> None:
-        check_blocks(self.shifting_blocks, tower)
+        check_blocks(self.shifting_blocks or [], tower)
+
+    def shifts_at(self, block: int) -> bool:
+        """Whether a block shifts."""
+        return self.shifting_blocks is None or block in self.shifting_blocks
 
     def before_attention(self, tokens: Tokens, block: int) -> Tokens:
-        if block not in self.shifting_blocks:
+        if not self.shifts_at(block):
             return tokens
         class_tokens, patches = tokens.x[:, : tokens.class_tokens], tokens.x[:, tokens.class_tokens :]
         return tokens.with_x(torch.cat([class_tokens, shift(patches, tokens.clips)], dim=1))

@@ -18,7 +18,7 @@ class TokenShift(TemporalShift):
         return self._shifted(tokens, block)
 
     def _shifted(self, tokens: Tokens, block: int) -> Tokens:
-        if block not in self.shifting_blocks:
+        if not self.shifts_at(block):
             return tokens
         class_tokens, patches = tokens.x[:, : tokens.class_tokens], tokens.x[:, tokens.class_tokens :]
         return tokens.with_x(torch.cat([shift(class_tokens, tokens.clips), patches], dim=1))

@@ -30,7 +30,7 @@ def adamw(
         model: its parameters that require gradients are trained.
         loss: so are its own, if any.
         steps: optimizer steps in the whole training.
-        lr: peak rate of CLIP's own parameters.
+        lr: peak rate of CLIP's own parameters, and of those of the reducer that start as such.
         new_lr: peak rate of new ones: those of adapters, reducer, head and loss.
         weight_decay: of matrices; norms, biases, embeddings of a single vector and the logit scale have none.
         warmup: share of the steps over which the rates rise from 0.
@@ -56,7 +56,8 @@ def parameter_groups(
 ) -> Iterator[dict[str, Any]]:
     """The trained parameters, by whether they are new and whether they decay; groups without any are left out."""
     owners = [*new_modules(model).values(), loss]
-    new = {id(parameter) for owner in owners for parameter in owner.parameters()}
+    clips: set[nn.Parameter] = set(model.get_submodule("visual.reducer").at_clips_rate())  # type: ignore[operator]
+    new = {id(parameter) for owner in owners for parameter in owner.parameters() if parameter not in clips}
     trained = [parameter for part in (model, loss) for parameter in part.parameters() if parameter.requires_grad]
     for (rate, kind), (decay, shape) in product(
         ((lr, "CLIP's"), (new_lr, "new")), ((weight_decay, "matrices"), (0.0, "vectors"))

@@ -1,5 +1,8 @@
 """Transforms of a video: bytes in, bytes out, every frame alike, and no trace left in the global generators."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -17,7 +20,7 @@ from retrieval.data.transforms import (
 TRANSFORMS = {
     "none": resize_and_crop(40),
     "crop_and_flip": crop_and_flip(40, min_scale=0.3, flip=0.5),
-    "randaugment": randaugment(40, operations=2, magnitude=20),
+    "randaugment": randaugment(40, "rand-m7-n4-mstd0.5-inc1"),
 }
 
 
@@ -43,13 +46,29 @@ def test_all_frames_of_a_clip_get_the_same_draw(still, transform):
 @pytest.mark.parametrize("name", ["crop_and_flip", "randaugment"])
 def test_draws_come_from_the_given_generator_alone(still, name):
     before = torch.get_rng_state()
+    random.seed(1)
+    np.random.seed(1)
+    others = random.getstate(), np.random.get_state()[1].tobytes()
     results = [transform_frames(still, TRANSFORMS[name], generator(seed)) for seed in range(8)]
-    torch.rand(3)
+    assert (random.getstate(), np.random.get_state()[1].tobytes()) == others
+    torch.rand(3), random.random(), np.random.rand()
     torch.set_rng_state(before)
     again = [transform_frames(still, TRANSFORMS[name], generator(seed)) for seed in range(8)]
     assert torch.get_rng_state().equal(before)
     assert all(one.equal(two) for one, two in zip(results, again, strict=True))
     assert len({frames.numpy().tobytes() for frames in results}) > 4
+
+
+def test_randaugment_is_timms_on_whole_frames():
+    """The operations, magnitudes and noise of `rand-m7-n4-mstd0.5-inc1`, and bicubic interpolation."""
+    (augmentation, *_) = TRANSFORMS["randaugment"].transforms
+    assert augmentation.augment.num_layers == 4
+    ops = {op.name: op for op in augmentation.augment.ops}
+    assert {"PosterizeIncreasing", "SolarizeIncreasing", "ColorIncreasing", "TranslateXRel"} < set(ops)
+    assert {(op.magnitude, op.magnitude_std, op.prob) for op in ops.values()} == {(7, 0.5, 0.5)}
+    assert {op.kwargs["resample"] for op in ops.values()} == {Image.Resampling.BICUBIC}
+    frames = torch.randint(256, (2, 3, 60, 90), dtype=torch.uint8, generator=generator(3))
+    assert augmentation(frames).shape == frames.shape
 
 
 @given(st.integers(8, 100), st.integers(8, 100), st.integers(8, 48))
@@ -70,5 +89,6 @@ def test_the_evaluation_transform_is_pillows():
 def test_impossible_settings_are_named():
     with pytest.raises(ValueError, match=r"min_scale=0.0 must be in \(0, 1\]"):
         crop_and_flip(40, min_scale=0.0, flip=0.5)
-    with pytest.raises(ValueError, match="operations=0 must be 1 or more"):
-        randaugment(40, operations=0, magnitude=9)
+    for spec in ("rand", "augmix-m3", "rand-n0", "rand-m7-x3", "rand-m", "rand-mstd0.5-w0"):
+        with pytest.raises(ValueError, match=rf"data\.augmentation\.spec={spec}: timm's notation"):
+            randaugment(40, spec)

@@ -2,9 +2,13 @@
 
 import pytest
 import torch
+from torch import nn
 
-from retrieval.reducers import KMedoids, Spectral, Tokens, TowerShape
+from retrieval import load_model
+from retrieval.reducers import Chain, KMedoids, Spectral, TempMe, Tokens, TowerShape
 from retrieval.reducers.clustering import k_medoids
+from retrieval.training.optimization import parameter_groups
+from tests.conftest import TINY_CLIP
 
 TOWER = TowerShape(blocks=12, width=16, patches=9)
 POSITIONS = torch.randn(9, 16)
@@ -57,7 +61,7 @@ def test_the_choice_is_made_in_float32_under_autocast(dtype):
 
 
 @pytest.mark.parametrize("clusters", [9, 5])
-def test_cluster_embeddings_start_from_clips_positions_and_learn(clusters):
+def test_cluster_embeddings_start_from_clips_first_positions_and_learn(clusters):
     x = torch.randn(3, 10, 16)
     plain = reduced(KMedoids(frames=3, num_segments=1, num_clusters=clusters), x)
     reducer = KMedoids(frames=3, num_segments=1, num_clusters=clusters, cluster_embedding=True)
@@ -65,10 +69,26 @@ def test_cluster_embeddings_start_from_clips_positions_and_learn(clusters):
     embedding = reducer.cluster_embedding["6"]
     assert embedding.shape == (clusters, 16)
     torch.testing.assert_close(embedded[0, 1:], plain[0, 1:] + embedding)
-    if clusters == 9:
-        assert torch.equal(embedding, POSITIONS)
+    assert torch.equal(embedding, POSITIONS[:clusters])
     embedded.sum().backward()
     assert torch.equal(embedding.grad, torch.ones(clusters, 16))
+
+
+def test_cluster_embeddings_train_at_clips_rate_in_a_chain_too():
+    model = load_model(TINY_CLIP, Chain([KMedoids(cluster_embedding=True), TempMe(4, [9], [4])]))
+    reducer = model.visual.reducer
+    groups = {group["name"]: group["params"] for group in parameter_groups(model, nn.Identity(), 1e-5, 1e-3, 0.2)}
+    at_rate = {rate: {id(each) for each in groups[f"{rate} matrices"]} for rate in ("CLIP's", "new")}
+    (embedding,), (position,) = reducer.reducers[0].parameters(), reducer.reducers[1].parameters()
+    assert torch.equal(embedding, model.visual.positional_embedding[1:50])
+    assert id(embedding) in at_rate["CLIP's"]
+    assert id(embedding) not in at_rate["new"]
+    assert at_rate["new"] == {id(position)}
+
+
+def test_more_clusters_than_positions_have_no_embedding_to_start_from():
+    with pytest.raises(ValueError, match=r"num_clusters=10 at block 6, .* a position of CLIP's, which has 9"):
+        KMedoids(num_clusters=10, cluster_embedding=True).build(TOWER, POSITIONS)
 
 
 @pytest.mark.parametrize("reducer", [KMedoids, Spectral])

@@ -36,6 +36,14 @@ def test_class_tokens_take_channels_of_their_neighbours_before_attention_and_mlp
 
 
 @pytest.mark.parametrize("shift", [TemporalShift, TokenShift])
+def test_without_a_list_every_block_shifts(shift):
+    reducer = shift(block=None)
+    reducer.build(TowerShape(blocks=2, width=16, patches=4), torch.randn(4, 16))
+    for block in range(2):
+        assert not torch.equal(reducer.before_attention(tokens(), block).x, X)
+
+
+@pytest.mark.parametrize("shift", [TemporalShift, TokenShift])
 def test_other_blocks_and_all_counts_are_left_alone(shift):
     reducer = shift(block=6)
     assert reducer.before_attention(tokens(), 5).x is X

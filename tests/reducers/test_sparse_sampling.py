@@ -1,10 +1,13 @@
-"""Sparse sampling: one patch of each equal part, its centre in evaluation, a random one in training."""
+"""Sparse sampling against the rule of the published code, written out."""
 
+import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval.reducers import SparseSampling, Tokens
+from retrieval.reducers.sparse_sampling import centres
 
 
 def kept(points: int, parts: int, training: bool, videos: int = 2) -> torch.Tensor:
@@ -14,20 +17,29 @@ def kept(points: int, parts: int, training: bool, videos: int = 2) -> torch.Tens
     return reducer.before_attention(Tokens(x, torch.ones_like(x), clips=1), 6).x[:, 1:, 0]
 
 
+def test_evaluation_keeps_the_published_positions_for_every_number_up_to_200():
+    for points in range(1, 201):
+        for parts in range(1, points + 1):
+            tick = points / parts
+            published = np.array([int(tick / 2.0 + tick * i) for i in range(parts)])
+            assert centres(points, parts) == published.tolist(), (points, parts)
+
+
+@pytest.mark.parametrize(("points", "parts"), [(98, 30), (147, 49), (588, 160), (49, 49), (7, 1)])
+def test_evaluation_keeps_those_positions_of_every_video(points, parts):
+    for indices in kept(points, parts, training=False):
+        assert indices.tolist() == centres(points, parts)
+
+
 @settings(deadline=None)
-@given(points=st.integers(1, 200), training=st.booleans(), data=st.data())
-def test_each_equal_part_keeps_one_of_its_patches(points, training, data):
+@given(points=st.integers(1, 200), data=st.data())
+def test_training_draws_one_of_each_part_of_whole_length(points, data):
     parts = data.draw(st.integers(1, points))
-    bounds = torch.arange(parts + 1) * points // parts
-    for indices in kept(points, parts, training):
-        assert (bounds[:-1] <= indices).all()
-        assert (indices < bounds[1:]).all()
+    length = points // parts
+    for indices in kept(points, parts, training=True):
+        assert (indices // length).tolist() == list(range(parts))
 
 
-def test_evaluation_keeps_the_centres():
-    assert kept(147, 49, training=False)[0].tolist() == list(range(1, 147, 3))
-
-
-def test_training_reaches_every_patch_and_differs_from_video_to_video():
-    indices = kept(20, 4, training=True, videos=400)
+def test_training_reaches_every_patch_of_the_parts_and_differs_from_video_to_video():
+    indices = kept(22, 4, training=True, videos=400)
     assert indices.unique().tolist() == list(range(20))

@@ -24,6 +24,7 @@ def assignment(reducer: Spectral) -> torch.Tensor:
         ({"sigma": 4.0, "distance": "cosine"}, {"sigma": 4.0, "distance": "cosine"}),
         ({"graph": "nearest_neighbours"}, {"neighbours": 5 * 2}),
         ({"graph": "nearest_neighbours", "neighbours": 4}, {"neighbours": 4}),
+        ({"graph": "nearest_neighbours", "own_neighbour": False}, {"neighbours": 5 * 2, "own_neighbour": False}),
         ({"window": [1, 3, 3]}, {"window": spatio_temporal_window(2, 3, 3, (1, 3, 3))}),
     ],
 )
@@ -35,11 +36,14 @@ def test_the_knobs_are_those_of_the_graph(knobs, graph):
 def test_from_100_patches_a_frame_on_the_published_graph_has_5_more_neighbours():
     reducer = Spectral(graph="nearest_neighbours")
     assert [reducer._neighbours(3, patches) for patches in (49, 99, 100, 196)] == [15, 15, 20, 20]
-    assert reducer._neighbours(1, 4) == 3
+    assert reducer._neighbours(1, 4) == 4  # all that there are, itself among them
+    assert Spectral(graph="nearest_neighbours", own_neighbour=False)._neighbours(1, 4) == 3
 
 
-def test_one_point_per_segment_is_its_cluster():
-    reducer = Spectral(frames=4, num_segments=4, num_clusters=1, graph="nearest_neighbours")
+@pytest.mark.parametrize("own_neighbour", [True, False])
+def test_one_point_per_segment_is_its_cluster(own_neighbour):
+    knobs = {"graph": "nearest_neighbours", "own_neighbour": own_neighbour}
+    reducer = Spectral(frames=4, num_segments=4, num_clusters=1, **knobs)
     tokens = Tokens(X[:, :2], torch.ones(4, 2, 1), 4)
     assert torch.equal(reducer.before_attention(tokens, 6).x, X[:, :2])
 
@@ -62,8 +66,8 @@ def test_contradictory_settings_are_refused(knobs, message):
 
 
 def test_more_neighbours_than_patches_are_refused_when_the_tower_is_built():
-    reducer = Spectral(num_segments=4, num_clusters=9, graph="nearest_neighbours", neighbours=27)
-    with pytest.raises(ValueError, match=r"reducer.neighbours=27 at block 6, but a patch has 26 others"):
+    reducer = Spectral(num_segments=4, num_clusters=9, graph="nearest_neighbours", neighbours=28)
+    with pytest.raises(ValueError, match=r"reducer.neighbours=28 at block 6, but a patch has 27 in its segment"):
         reducer.build(TOWER, torch.randn(9, 16))
 
 

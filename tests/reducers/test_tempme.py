@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from retrieval import load_model
-from retrieval.reducers import TempMe, TowerShape, plan
+from retrieval.reducers import TempMe, ToMe, TowerShape, plan
 from tests.conftest import TINY_CLIP, Reference, read_reference
 from tests.published import published_tempme, tempme_of
 
@@ -73,9 +73,37 @@ def test_temporal_positions_learn():
     assert all((position.grad != 0).any() for position in positions.values())
 
 
-def test_no_position_is_learned_where_nothing_merges():
-    positions = load_model(TINY_CLIP, TempMe(merge_ratio=0.005)).visual.reducer.positions
-    assert set(positions) == {"10"}  # 0.5 % of 2 x 34 and 2 x 68 tokens is less than one, of 3 x 136 more
+def test_clips_that_join_without_merges_keep_every_token_and_know_their_positions():
+    model = load_model(TINY_CLIP, TempMe(image_merge=0, merge_ratio=0.0, intra_merge_ratio=0.0))
+    layouts = [after for _, after in plan(model.visual.reducer, model.visual.shape, frames=12)][7:]
+    assert [layout.clips for layout in layouts] == [12, 6, 3, 1, 1]
+    assert [layout.tokens for layout in layouts] == [50, 100, 200, 600, 600]
+    model.encode_video(torch.randn(2, 12, 3, 56, 56)).sum().backward()
+    positions = model.visual.reducer.positions
+    assert set(positions) == {"8", "9", "10"}
+    assert all((position.grad != 0).any() for position in positions.values())
+
+
+@torch.no_grad()
+def test_without_joins_frames_merge_apart_in_every_block_as_by_tome():
+    frames = torch.randn(1, 12, 3, 56, 56)
+    apart = TempMe(join_blocks=[], join_clips=[], image_merge=2)
+    merged, tome = (load_model(TINY_CLIP, reducer).visual.walk(frames)[-1] for reducer in (apart, ToMe(image_merge=2)))
+    assert (merged.clips, merged.x.shape[1]) == (12, 50 - 2 * 12)
+    assert torch.equal(merged.x, tome.x)
+    assert not dict(apart.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("frames", "blocks", "clips", "tokens"),
+    [(8, [8, 9, 10], [2, 2, 2], 65), (18, [8, 9, 10], [2, 3, 3], 144), (12, [1, 2, 3], [2, 2, 3], 66)],
+)
+def test_other_frames_and_earlier_joins_end_in_one_clip(frames, blocks, clips, tokens):
+    model = load_model(TINY_CLIP, TempMe(frames, blocks, clips, positions=False))
+    last = plan(model.visual.reducer, model.visual.shape, frames)[-1][1]
+    assert (last.clips, last.tokens, last.class_tokens) == (1, tokens, frames)
+    assert model.encode_video(torch.randn(1, frames, 3, 56, 56)).isfinite().all()
+    assert not dict(model.visual.reducer.named_parameters())
 
 
 @pytest.mark.parametrize(
@@ -98,7 +126,6 @@ def test_contradictory_settings_are_refused(settings, message):
     ("settings", "message"),
     [
         ({"join_blocks": [8, 9, 12]}, "the video tower has blocks 0 to 11"),
-        ({"image_merge": 9}, "image_merge=9 merges in block 4, but 13 patches are left there"),
     ],
 )
 def test_settings_that_the_tower_cannot_serve_are_refused(settings, message):

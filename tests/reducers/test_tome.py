@@ -1,11 +1,13 @@
-"""ToMe: its counts, its limits, and that TempMe's image merging is the same."""
+"""ToMe against its authors' own numbers, its limits, and that TempMe's image merging is the same."""
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from retrieval import load_model
-from retrieval.reducers import TempMe, ToMe
-from tests.conftest import TINY_CLIP
+from retrieval.reducers import TempMe, ToMe, plan
+from retrieval.reducers.tome import merges_per_block
+from tests.conftest import TINY_CLIP, read_cases
 
 FRAMES = torch.randn(2, 4, 3, 56, 56, generator=torch.Generator().manual_seed(0))
 
@@ -43,7 +45,45 @@ def test_a_frame_of_equal_patches_merges_them_into_one_value():
     torch.testing.assert_close(patches, patches[:1].expand_as(patches), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("merges", [-1, 5])
-def test_impossible_numbers_of_merges_are_refused(merges):
-    with pytest.raises(ValueError, match=rf"reducer\.image_merge={merges}"):
-        load_model(TINY_CLIP, ToMe(image_merge=merges))
+@torch.no_grad()
+@pytest.mark.parametrize("case", ["tome_constant", "tome_decreasing"])
+def test_features_and_tokens_are_those_of_the_published_functions(case):
+    tensors, settings = read_cases("image_reducers", case)
+    model = load_model(TINY_CLIP, ToMe(settings["r"], settings["proportional_attention"]))
+    frames = tensors["input.frames"].float()
+    class_tokens = model.visual(frames)
+    torch.testing.assert_close(class_tokens, tensors["frame_features"], atol=1e-4, rtol=0)
+    video = F.normalize(class_tokens, dim=-1).mean(1)
+    torch.testing.assert_close(video, tensors["video_features"], atol=1e-4, rtol=0)
+    walked = [tokens.x.shape[1] for tokens in model.visual.walk(frames)]
+    planned = [after.tokens for _, after in plan(model.visual.reducer, model.visual.shape, frames=6)]
+    assert walked == planned == settings["tokens_per_block"]
+
+
+@pytest.mark.parametrize(
+    ("merges", "inflection", "schedule"),
+    [
+        (4, 0.0, [4, 4, 4, 4, 4]),
+        (4, 1.0, [0, 2, 4, 6, 8]),
+        (4, -1.0, [8, 6, 4, 2, 0]),
+        (3, 0.5, [1, 2, 3, 4, 5]),
+        (2, -0.3, [2, 2, 2, 2, 2]),
+    ],
+)
+def test_merges_change_linearly_with_the_block_around_their_average(merges, inflection, schedule):
+    assert merges_per_block(merges, inflection, blocks=5) == schedule
+    assert merges_per_block(merges, 0.0, blocks=1) == [merges]
+
+
+@pytest.mark.parametrize(
+    ("merges", "message"),
+    [
+        (-1, r"image_merge=-1: the number of merges cannot be negative"),
+        ([4, 2], r"image_merge=\[4, 2\]: the inflection lies between -1 and 1"),
+        ([4, 1, 1], r"image_merge=\[4, 1, 1\]: a number of merges, or \[r, inflection\]"),
+        ([0.5, 1], r"image_merge=\[0.5, 1\]: a number of merges, or \[r, inflection\]"),
+    ],
+)
+def test_impossible_numbers_of_merges_are_refused(merges, message):
+    with pytest.raises(ValueError, match=rf"reducer\.{message}"):
+        ToMe(image_merge=merges)

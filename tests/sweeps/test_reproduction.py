@@ -149,9 +149,8 @@ def test_a_row_is_reproduced_on_a_miniature_and_goes_on_where_it_stopped(root, t
     line = arguments(root, tmp_path, "reproduction.videos=any", "reproduction.warmup=1", "seed=42,43")
     call(train, *line)
     printed = capsys.readouterr().out
-    assert (
-        f"reproduces TempMe, ViT-B/32, MSR-VTT 1k-A (Shen et al., ICLR 2025) on train {TRAIN}, test {TEST}" in printed
-    )
+    assert "reproduces TempMe, ViT-B/32, MSR-VTT 1k-A (Shen et al., ICLR 2025)" in printed
+    assert f"on train {TRAIN}, test {TEST} videos" in printed
     assert "hours for 4 jobs one after the other" in printed
     place = tmp_path / "sweeps" / "tempme_msrvtt"
     card = (place / "card.md").read_text()

@@ -1,7 +1,4 @@
-"""Affinity graphs for spectral clustering: heat kernel, k nearest neighbours, spatio-temporal window (CenterCLIP, 3.3).
-
-No point is its own neighbour (Ng, Jordan and Weiss 2001).
-"""
+"""Affinity graphs of spectral clustering (CenterCLIP, 3.3): heat kernel, nearest neighbours, spatio-temporal window."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,26 +8,33 @@ from retrieval.errors import UserError
 
 
 def heat_kernel(distances: Float[Tensor, "batch point point"], sigma: float) -> Float[Tensor, "batch point point"]:
-    """Affinity exp(-d^2 / 2 sigma^2) between different points."""
-    affinity = distances.div(sigma).square_().div_(-2).exp_()
-    affinity.diagonal(dim1=1, dim2=2).zero_()
-    return affinity
+    """Affinity exp(-d^2 / 2 sigma^2), 1 of a point with itself."""
+    return distances.div(sigma).square_().div_(-2).exp_()
 
 
 def nearest_neighbours(
-    distances: Float[Tensor, "batch point point"], neighbours: int
+    distances: Float[Tensor, "batch point point"], neighbours: int, own_neighbour: bool = True
 ) -> Bool[Tensor, "batch point point"]:
-    """Edges between each point and its nearest others, kept where either end keeps them; ties to the lowest index.
+    """Edges between each point and its nearest, kept where either end keeps them.
+
+    Points as far as the last of the neighbours are neighbours too.
+
+    Args:
+        distances: between all points.
+        neighbours: how many.
+        own_neighbour: count each point as the nearest to itself.
 
     Raises:
-        UserError: not between 1 and the number of other points.
+        UserError: not between 1 and the number of points that can be neighbours.
     """
-    others = distances.shape[1] - 1
-    if not 1 <= neighbours <= others:
-        raise UserError(f"{neighbours} neighbours of {others + 1} points: 1 to {others} are possible")
-    itself = torch.eye(others + 1, dtype=torch.bool, device=distances.device)
-    order = distances.masked_fill(itself, torch.inf).argsort(dim=2, stable=True)
-    edges = torch.zeros_like(distances, dtype=torch.bool).scatter_(2, order[..., :neighbours], True)
+    points = distances.shape[1]
+    most = points if own_neighbour else points - 1
+    if not 1 <= neighbours <= most:
+        raise UserError(f"{neighbours} neighbours of {points} points: 1 to {most} are possible")
+    if not own_neighbour:
+        itself = torch.eye(points, dtype=torch.bool, device=distances.device)
+        distances = distances.masked_fill(itself, torch.inf)
+    edges = distances <= distances.kthvalue(neighbours, dim=2, keepdim=True).values
     return edges | edges.mT
 
 

@@ -20,6 +20,7 @@ def spectral_clusters(
     num_clusters: int,
     sigma: float = 2.0,
     neighbours: int | None = None,
+    own_neighbour: bool = True,
     window: Bool[Tensor, "point point"] | None = None,
     distance: str = "euclidean",
     p: float = 2.0,
@@ -32,19 +33,23 @@ def spectral_clusters(
         num_clusters: clusters of each set.
         sigma: width of the heat kernel, in the unit of the distances.
         neighbours: keep only each point's edges to so many nearest ones; None keeps all.
+        own_neighbour: count each point among its own nearest ones and keep its affinity of 1 to itself, as for the
+            published checkpoints. Without, and where all edges are kept, it has none (Ng, Jordan and Weiss).
         window: keep only the edges that it names; None keeps all.
         distance: see `pairwise_distances`.
         p: see `pairwise_distances`.
         max_iterations: see `k_medoids`.
 
     Raises:
-        UserError: more clusters than points, more neighbours than other points, points that are not finite.
+        UserError: more clusters than points, more neighbours than there are, points that are not finite.
     """
     check_clusters(points, num_clusters)
     distances = pairwise_distances(points, distance, p)
     affinity = heat_kernel(distances, sigma)
-    if neighbours is not None:
-        affinity = affinity.where(nearest_neighbours(distances, neighbours), 0)
+    if neighbours is None:
+        affinity.diagonal(dim1=1, dim2=2).zero_()
+    else:
+        affinity = affinity.where(nearest_neighbours(distances, neighbours, own_neighbour), 0)
     if window is not None:
         affinity = affinity.where(window, 0)
     return k_medoids(spectral_embedding(affinity, num_clusters), num_clusters, max_iterations=max_iterations)

@@ -123,7 +123,7 @@ def _costs(published: Row, results: Sequence[Results]) -> list[str]:
     theirs = [f"{figure.value:g} {units[name]}" for name, figure in published.costs.items()]
     ours = [
         f"{each.cost['video_gmacs']:.2f} GMACs (GFLOPs as the papers count), {each.cost['output_tokens']} tokens, "
-        f"{each.trained_parameters:,} trained parameters"
+        f"{each.trained_parameters or 0:,} trained parameters"
         for each in results[:1]
     ]
     told = [f"Published: {', '.join(theirs)}."] if theirs else []

@@ -45,9 +45,9 @@ def test_noisy_blobs_are_found_at_least_as_well_as_by_scikit_learn(neighbours):
         distances = pairwise_distances(torch.from_numpy(points)[None])
         affinity = heat_kernel(distances, 2.0)
         if neighbours is not None:
-            affinity = affinity * nearest_neighbours(distances, neighbours)
+            affinity = affinity * nearest_neighbours(distances, neighbours, own_neighbour=False)
         sklearn = SpectralClustering(5, affinity="precomputed", random_state=0).fit(affinity[0].double().numpy())
-        ours.append(agreement(planted, points, neighbours=neighbours))
+        ours.append(agreement(planted, points, neighbours=neighbours, own_neighbour=False))
         theirs.append(adjusted_rand_score(planted, sklearn.labels_))
     assert np.mean(ours) >= np.mean(theirs)
 
@@ -62,19 +62,31 @@ def test_rows_of_the_embedding_are_equal_inside_components_and_orthogonal_betwee
     torch.testing.assert_close(rows @ rows.T, (label[:, None] == label).float(), atol=1e-5, rtol=0)
 
 
-def test_the_heat_kernel_joins_no_point_with_itself():
+def test_the_heat_kernel_is_1_at_distance_0():
     affinity = heat_kernel(torch.tensor([[[0.0, 2.0], [2.0, 0.0]]]), sigma=2.0)
-    torch.testing.assert_close(affinity, torch.tensor([[[0.0, 1.0], [1.0, 0.0]]]) * np.exp(-0.5))
+    torch.testing.assert_close(affinity, torch.tensor([[[1.0, 0.6065307], [0.6065307, 1.0]]]))
 
 
 def test_an_edge_is_kept_where_either_end_keeps_it():
     distances = pairwise_distances(torch.tensor([[[0.0], [1.0], [3.0]]]))
-    assert nearest_neighbours(distances, 1)[0].int().tolist() == [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
+    assert nearest_neighbours(distances, 2)[0].int().tolist() == [[1, 1, 0], [1, 1, 1], [0, 1, 1]]
+    assert nearest_neighbours(distances, 1, own_neighbour=False)[0].int().tolist() == [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
 
 
-def test_tied_neighbours_are_those_of_the_lowest_index():
-    edges = nearest_neighbours(torch.ones(1, 4, 4) - torch.eye(4), 1)[0].int()
-    assert edges.tolist() == [[0, 1, 1, 1], [1, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0]]
+@pytest.mark.parametrize("neighbours", [1, 3, 7, 20])
+def test_the_graph_of_neighbours_is_that_of_the_published_code(neighbours):
+    """Its rule: affinities at least as large as the k-th largest of either end, that of a point to itself included."""
+    distances = pairwise_distances(torch.randn(3, 20, 6))
+    affinity = heat_kernel(distances, 2.0)
+    kth = affinity.topk(neighbours, dim=-1).values[:, :, -1:]
+    published = affinity * torch.logical_or(affinity >= kth, (affinity >= kth).mT)
+    torch.testing.assert_close(affinity.where(nearest_neighbours(distances, neighbours), 0), published)
+    assert (published.diagonal(dim1=1, dim2=2) == 1).all()
+
+
+def test_tied_neighbours_are_all_kept():
+    assert nearest_neighbours(torch.ones(1, 4, 4) - torch.eye(4), 2).all()
+    assert torch.equal(nearest_neighbours(torch.ones(1, 4, 4) - torch.eye(4), 1)[0], torch.eye(4, dtype=torch.bool))
 
 
 def test_the_window_is_a_box_around_each_patch():
@@ -108,7 +120,7 @@ def test_a_single_point_is_its_cluster():
     ("clusters", "neighbours", "message"),
     [
         (7, None, r"7 clusters of points \(1, 6, 3\)"),
-        (2, 6, "6 neighbours of 6 points: 1 to 5 are possible"),
+        (2, 7, "7 neighbours of 6 points: 1 to 6 are possible"),
         (2, 0, "0 neighbours of 6 points"),
     ],
 )
