@@ -133,15 +133,20 @@ def arguments(root: Path, place: Path, *overrides: str) -> list[str]:
 
 
 def test_other_videos_than_published_are_refused_before_anything_runs(root, tmp_path, monkeypatch):
+    one = arguments(root, tmp_path, "seed=42", "protocol=honest")
     with pytest.raises(SystemExit, match=rf"^error: .*'train' of MSRVTT has {TRAIN} videos, published are 9,000; repr"):
-        call(train, *arguments(root, tmp_path))
-    with pytest.raises(SystemExit, match=r"^error: reproduction\.videos='some': choose one of published, any"):
-        call(train, *arguments(root, tmp_path, "reproduction.videos=some"))
+        call(train, *one)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 10, 0))
     with pytest.raises(SystemExit, match=r"^error: .* 0\.0 GB are free, the checkpoints take .* output=<folder>"):
-        call(train, *arguments(root, tmp_path, "reproduction.videos=any", "reproduction.warmup=0"))
+        call(train, *one, "reproduction.videos=any", "reproduction.warmup=0")
     assert not list(tmp_path.rglob(CONFIG))
+
+
+def test_a_misspelt_choice_is_refused():
+    config = OmegaConf.create({"reproduction": {"row": "tempme_msrvtt", "videos": "some"}})
+    with pytest.raises(UserError, match=r"reproduction\.videos='some': choose one of published, any"):
+        needs.prepare([config], Path())
 
 
 @pytest.mark.slow
