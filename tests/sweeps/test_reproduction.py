@@ -111,8 +111,8 @@ def test_the_card_puts_ours_below_what_was_published(jobs, tmp_path):
 
 
 def test_a_card_tells_the_command_and_nobodys_folders():
-    given = ["/home/me/train.py", "-m", "+reproduce=tempme_msrvtt", "data.root=/home/me/data", "name=b c"]
-    assert command(given) == "python -m retrieval.train -m +reproduce=tempme_msrvtt data.root=... 'name=b c'"
+    given = ["/home/me/train.py", "-m", "+reproduce=tempme_msrvtt", "data.root=me", "+ckpt=/home/me/a.ckpt", "name=b c"]
+    assert command(given) == "python -m retrieval.train -m +reproduce=tempme_msrvtt data.root=... +ckpt=... 'name=b c'"
 
 
 def test_what_it_compares_with_makes_no_other_job(tmp_path):

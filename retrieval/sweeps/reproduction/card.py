@@ -20,8 +20,8 @@ from retrieval.training.usage import FILE as USAGE
 
 FILE = "card.md"
 SHOWN = ("t2v R@1", "t2v R@5", "t2v R@10", "t2v R-Sum (of 300)", "v2t R@1")
-PRIVATE = ("data.root", "data.videos", "output", "hydra.sweep.dir", "backbone.source")
-"""Knobs whose values tell somebody's folders."""
+PLACES = ("data.root", "data.videos", "output", "hydra.sweep.dir")
+"""Knobs whose values tell somebody's folders even where they are single names."""
 GB = 1e9
 
 
@@ -62,11 +62,18 @@ def write_card(folders: Sequence[Path], row: str, place: Path) -> Path:
 
 
 def command(arguments: Sequence[str]) -> str:
-    """The command that was given, without what tells somebody's folders."""
-    shown = [
-        f"{name}=..." if (name := each.partition("=")[0].lstrip("+")) in PRIVATE else each for each in arguments[1:]
-    ]
+    """The command that was given, without what tells somebody's folders.
+
+    Args:
+        arguments: `sys.argv`.
+    """
+    shown = [f"{each.partition('=')[0]}=..." if _is_private(each) else each for each in arguments[1:]]
     return " ".join(["python -m retrieval.train", *map(shlex.quote, shown)])
+
+
+def _is_private(argument: str) -> bool:
+    name, _, value = argument.partition("=")
+    return name.lstrip("+") in PLACES or "/" in value
 
 
 def _compared(published: Row, rows: pd.DataFrame) -> pd.DataFrame:
