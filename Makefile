@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Two processes with one thread each: as fast as two cores allow, and the same numbers everywhere.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: train test test-slow test-full lint format clean
+.PHONY: train test test-slow test-full faults lint format clean
 
 train: .venv/installed  ## TempMe on the embedded data, from video files to recall
 	$(BIN)/python -m retrieval.train reducer=tempme
@@ -17,6 +17,9 @@ test-slow: .venv/installed  ## the rest: kills, servers, notebooks, several proc
 	$(PYTEST) -m slow
 
 test-full: test test-slow
+
+faults: .venv/installed  ## what no test can hold: kills, full disks, damaged files; says what was tried and what held
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
 lint: .venv/installed
 	$(BIN)/ruff check

@@ -24,7 +24,7 @@ from retrieval.data.batches import (
 from retrieval.data.corpora.base import Corpus, Record, check_choice, check_files
 from retrieval.data.dataset import EvaluationCaptions, EvaluationVideos, FrameReader, Open, TrainingPairs
 from retrieval.data.decoder import Decoder
-from retrieval.data.loading import EpochSampler, TrainingLoader, gathered, possible_batch_size
+from retrieval.data.loading import EpochSampler, TrainingLoader, gathered, possible_batch_size, start_worker
 from retrieval.data.protocol import read_split
 from retrieval.data.querybank import BankCaptions
 from retrieval.data.sampling import Sampler
@@ -247,4 +247,5 @@ class RetrievalDataModule(L.LightningDataModule):
 
     def _loader_knobs(self, num_workers: int) -> dict[str, Any]:
         pinned = torch.cuda.is_available()
-        return {"num_workers": num_workers, "persistent_workers": num_workers > 0, "pin_memory": pinned}
+        workers = {"num_workers": num_workers, "persistent_workers": num_workers > 0, "worker_init_fn": start_worker}
+        return workers | {"pin_memory": pinned}

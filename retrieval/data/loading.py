@@ -1,15 +1,18 @@
 """A training loader that can stop anywhere and go on with the very same samples."""
 
+import os
 from collections.abc import Iterator
 from itertools import islice
 
 import torch
+from lightning.fabric.utilities.seed import pl_worker_init_function
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from retrieval.data.batches import TrainingBatch, TrainingSample
 from retrieval.data.dataset import SampleKey
 from retrieval.errors import UserError
+from retrieval.orphans import end_with_parent
 
 FEWEST_PAIRS = 2  # a contrastive loss needs a second video to tell a caption's own from
 
@@ -54,6 +57,19 @@ class TrainingLoader(DataLoader[TrainingSample]):
     def load_state_dict(self, state: dict[str, int]) -> None:
         if isinstance(self.sampler, EpochSampler):
             self.sampler.resume(state["epoch"], state["batches"] * (self.batch_size or 1))
+
+
+def start_worker(number: int) -> None:
+    """Begin a process that reads videos: it ends with the one that reads from it, and is seeded as Lightning does.
+
+    Lightning seeds workers by itself only where they have no such function.
+
+    Args:
+        number: of the worker within its loader.
+    """
+    end_with_parent()
+    if int(os.environ.get("PL_SEED_WORKERS") or 0):
+        pl_worker_init_function(number)
 
 
 def possible_batch_size(batch_size: int, samples: int, ranks: int) -> int:

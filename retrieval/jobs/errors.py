@@ -1,5 +1,6 @@
 """What counts as a user's mistake, and how it is told in one line."""
 
+import errno
 import re
 
 from hydra.errors import HydraException, InstantiationException
@@ -13,6 +14,9 @@ COMPOSITION = (HydraException, OmegaConfBaseException)
 REFUSALS = (*COMPOSITION, UserError)
 """What composing a config and building from it may raise; see `is_mistake` for which of them are the user's."""
 
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""The operating system's refusals that are the disk's, whichever library wrote: full, over one's share, read-only."""
+
 
 def cause(error: BaseException) -> BaseException:
     """What went wrong inside an object that Hydra was building."""
@@ -22,7 +26,9 @@ def cause(error: BaseException) -> BaseException:
 
 
 def is_mistake(error: BaseException) -> bool:
-    """Whether a job that raised this was called wrongly: `UserError`, a bad interpolation, an unknown `_target_`."""
+    """Whether a user can mend this: `UserError`, a bad interpolation, an unknown `_target_`, a full disk."""
+    if isinstance(error, OSError) and error.errno in DISK:
+        return True
     if isinstance(error, InstantiationException) and _unknown_target(error):
         return True
     return isinstance(cause(error), UserError | InterpolationResolutionError)
@@ -39,6 +45,8 @@ def one_line(error: BaseException, config_name: str | None = None, overrides: li
     error = cause(error) if not _unknown_target(error) else error
     if explained := explain(error, config_name, overrides):
         return explained
+    if isinstance(error, OSError) and error.errno in DISK:
+        return f"{error.filename or 'a file'}: cannot be written ({error.strerror}); output=<folder> writes elsewhere"
     lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
     if lines[0].startswith("Caught "):  # a data loader's worker sends its traceback, which ends with the message
         name = type(error).__name__

@@ -97,6 +97,11 @@ class _RunFile(logging.FileHandler):
         self.addFilter(_is_ours_or_a_warning)
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
 
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """A line that a full disk does not take is on the screen; `logging` would put a traceback there for each."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
 
 def leave_log_to_us() -> None:
     """Lightning puts a handler of its own on the screen as it is imported, which tells all warnings a second time."""

@@ -1,6 +1,5 @@
 """The work of `retrieval.prepare`, from a composed config to its files."""
 
-import json
 from dataclasses import asdict
 from inspect import signature
 from pathlib import Path
@@ -13,6 +12,8 @@ from retrieval.data.corpora import Corpus, Record
 from retrieval.data.store.preparation import Findings, prepare
 from retrieval.errors import UserError
 from retrieval.jobs.announcing import tell
+from retrieval.jobs.files import write_json
+from retrieval.jobs.locks import hold
 from retrieval.jobs.runs import start_run
 
 
@@ -23,6 +24,7 @@ def run_prepare(config: DictConfig) -> None:
     store, decoder, sampler = (instantiate(data[part]) for part in ("store", "decoder", "sampler"))
     corpus.prepare()
     records = _records(corpus, list(config.splits))
+    hold(Path(data.store.folder), "prepare job", "data.store.folder=<folder> writes elsewhere")
     folder = start_run(config)
     findings = prepare(records, store, decoder, sampler, data.frames, data.num_workers)
     _write(findings, folder / "findings.json")
@@ -43,7 +45,7 @@ def _records(corpus: Corpus, splits: list[str]) -> list[Record]:
 
 
 def _write(findings: Findings, path: Path) -> None:
-    path.write_text(json.dumps(asdict(findings), indent=2) + "\n")
+    write_json(path, asdict(findings))
     kinds = ("missing", "unreadable", "short", "incomplete")
     tell(
         f"{findings.stored} videos stored, {findings.decoded} of them decoded now; findings: {path}",

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from retrieval.errors import UserError
 from retrieval.jobs.announcing import announce, tell
-from retrieval.jobs.files import write
+from retrieval.jobs.files import write_json
 from retrieval.jobs.processes import is_first_process
 from retrieval.jobs.protocol import Protocol
 from retrieval.jobs.runs import METRICS
@@ -94,7 +94,7 @@ class Results:
         """
         fields = asdict(self) | {"protocol": self.protocol.to_json()}
         if is_first_process():
-            write(folder / METRICS, json.dumps(fields, indent=2) + "\n")
+            write_json(folder / METRICS, fields)
 
     def show(self) -> None:
         """Tell them: what was measured, and a table of the metrics and of each rescoring."""

@@ -12,9 +12,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.errors import UserError
-from retrieval.jobs.files import refusals, write
+from retrieval.files import PARTIAL
+from retrieval.jobs.files import is_whole, refusals, write, write_json
+from retrieval.jobs.locks import LOCK, hold, holds
 from retrieval.jobs.logs import log_to_file
-from retrieval.jobs.processes import is_first_process
+from retrieval.jobs.processes import STARTED_BY, is_first_process
+from retrieval.jobs.slurm import JOB, identity, is_of_this_job, is_restarted, job_id
 
 CONFIG, METRICS, ERROR = "config.yaml", "metrics.json", "error.txt"
 LAST = "last"
@@ -33,36 +36,40 @@ def start_run(config: DictConfig) -> Path:
         config: the job's; its `run_dir` is set.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or another run is in it.
     """
     folder = _folder(config).absolute()
+    hold(folder, f"{_command()} job")
     config.run_dir = str(folder)
     if is_first_process():
-        os.environ[HANDED_ON] = str(folder)
+        os.environ |= {HANDED_ON: str(folder), STARTED_BY: str(os.getpid())}
         if not is_in_sweep():  # there the config as it was composed is compared by the sweep that goes on
             save_config(config)
         for stale in (ERROR, METRICS):  # of the run before it went on
             (folder / stale).unlink(missing_ok=True)
+        for partial in folder.rglob(f".*{PARTIAL}"):  # of a save that was killed
+            partial.unlink(missing_ok=True)
+        if job_id():
+            write_json(folder / JOB, identity())
         log_to_file(folder / f"{_command()}.log")
     return folder
 
 
 def discard_if_empty(config: DictConfig) -> None:
     """Delete the run's folder where nothing but the config and the log has come of it."""
-    if OmegaConf.is_missing(config, "run_dir") or not is_first_process():
+    if OmegaConf.is_missing(config, "run_dir") or not holds(folder := Path(config.run_dir)):
         return
-    folder = Path(config.run_dir)
     files = [path for path in folder.rglob("*") if not path.is_dir()]
-    if all(path == folder / CONFIG or path.suffix == ".log" for path in files):
+    if all(path.name in (CONFIG, LOCK, JOB) or path.suffix == ".log" for path in files):
         rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # other runs of this name
             folder.parent.rmdir()
 
 
 def save_config(config: DictConfig) -> None:
-    """Write the resolved config into the run's folder."""
+    """Write the resolved config into the run's folder, between YAML's marks of begin and end: a part of it is known."""
     if is_first_process():
-        write(Path(config.run_dir, CONFIG), OmegaConf.to_yaml(config, resolve=True))
+        write(Path(config.run_dir, CONFIG), f"---\n{OmegaConf.to_yaml(config, resolve=True)}...\n")
 
 
 def resumed_checkpoint(config: DictConfig) -> Path | None:
@@ -74,6 +81,8 @@ def resumed_checkpoint(config: DictConfig) -> Path | None:
     """
     from retrieval.model import read_checkpoint
 
+    if is_restarted():
+        _go_on_after_restart(config)
     if config.ckpt_path is None:
         return None
     path = _last_checkpoint(config) if config.ckpt_path == LAST else Path(config.ckpt_path)
@@ -87,15 +96,28 @@ def resumed_checkpoint(config: DictConfig) -> Path | None:
     return path
 
 
+def _go_on_after_restart(config: DictConfig) -> None:
+    """Let a job that Slurm has started once more go on with its run, if that has a checkpoint."""
+    if OmegaConf.is_missing(config, "run_dir"):
+        folder = max(filter(is_of_this_job, _resumable(config.output, config.name)), key=_start, default=None)
+    else:
+        folder = Path(config.run_dir)
+    if folder and (folder / LAST_CHECKPOINT).is_file():
+        config.run_dir, config.ckpt_path = str(folder), LAST
+
+
 def newest_run(output: str, name: str) -> Path | None:
     """The newest run of this name that has a checkpoint to go on from; None where there is none."""
-    folders = [path.parents[1] for path in Path(output, name).glob(f"*/{LAST_CHECKPOINT}")]
-    return max(folders, key=_start, default=None)
+    return max(_resumable(output, name), key=_start, default=None)
+
+
+def _resumable(output: str, name: str) -> list[Path]:
+    return [path.parents[1] for path in Path(output, name).glob(f"*/{LAST_CHECKPOINT}")]
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the run in this folder has written its results."""
-    return (folder / METRICS).is_file()
+    """Whether the run in this folder has written its results, and they can be read."""
+    return is_whole(folder / METRICS)
 
 
 def _folder(config: DictConfig) -> Path:

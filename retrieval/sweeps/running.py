@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from omegaconf import DictConfig
 
 from retrieval.errors import UserError
 from retrieval.jobs.errors import REFUSALS, is_mistake, one_line
-from retrieval.jobs.runs import ERROR, LAST_CHECKPOINT, METRICS, save_config
+from retrieval.jobs.locks import holder
+from retrieval.jobs.runs import CONFIG, ERROR, LAST_CHECKPOINT, METRICS, save_config
+from retrieval.jobs.stopping import Stopped
 from retrieval.sweeps.grids import Point
-from retrieval.sweeps.states import State, differences, has_results, state
+from retrieval.sweeps.states import State, damaged, differences, has_results, is_lost_by_running, state
 
 Launch = Callable[[Sequence[tuple[str, Sequence[str]]]], None]
 """Runs jobs, each by its name and its overrides."""
@@ -35,12 +38,13 @@ def run_sweep(points: Sequence[Point], compose: Callable[[Point], DictConfig], l
 
     Raises:
         UserError: jobs that cannot run, each with its reason, before any starts; jobs that are left at the end.
+        Stopped: by a signal.
     """
     jobs = _composed(points, compose)
     _check(jobs)
     before = [state(job.folder) for job in jobs]
     _announce(jobs, before)
-    todo = [job for job, found in zip(jobs, before, strict=True) if found is not State.FINISHED]
+    todo = [job for job, found in zip(jobs, before, strict=True) if _is_to_run(job, found)]
     if todo and "reproduction" in todo[0].config:
         from retrieval.sweeps import reproduction  # imports torch
 
@@ -50,6 +54,11 @@ def run_sweep(points: Sequence[Point], compose: Callable[[Point], DictConfig], l
     stopped = None
     try:
         launch([(job.point.name, _overrides(job)) for job in todo])
+    except Stopped as signal:
+        with suppress(UserError):  # that jobs are left is told by the exit code, as schedulers expect it
+            _conclude(jobs, str(signal))
+        signal.tell("the same command goes on")
+        raise
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         stopped = f"{type(error).__name__}: {one_line(error)}"
     _conclude(jobs, stopped)
@@ -105,9 +114,15 @@ def _refuse(refused: Mapping[Point, str]) -> None:
 
 
 def _refuse_another_config(job: Job) -> None:
-    changed = differences(job.folder, job.config) if has_results(job.folder) else []
+    if is_lost_by_running(job.folder):  # this job alone is left as it is
+        return
+    changed = differences(job.folder, job.config) if has_results(job.folder) or holder(job.folder) else []
     if changed:
         raise UserError(f"its folder holds a job with another config ({changed[0]})")
+
+
+def _is_to_run(job: Job, found: State) -> bool:
+    return found not in (State.FINISHED, State.RUNNING) and not is_lost_by_running(job.folder)
 
 
 def _overrides(job: Job) -> list[str]:
@@ -118,9 +133,22 @@ def _overrides(job: Job) -> list[str]:
 
 def _announce(jobs: Sequence[Job], before: Sequence[State]) -> None:
     print(f"{len(jobs)} jobs in {jobs[0].folder.parent}")
-    plans = {State.FINISHED: "skipped, finished before", State.INTERRUPTED: "resumed", State.FAILED: "tried again"}
     for job, found in zip(jobs, before, strict=True):
-        print(f"  {job.point.name}: {plans.get(found, 'to run')}")
+        print(f"  {job.point.name}: {_plan(job.folder, found)}")
+
+
+def _plan(folder: Path, found: State) -> str:
+    if found is State.RUNNING:
+        return f"left alone, {holder(folder) or 'in use until just now'}"
+    if found is State.DAMAGED:
+        plan = f"left as it is: restore {CONFIG}, or delete {folder}" if is_lost_by_running(folder) else "run again"
+        return f"{_what_is_damaged(folder)}, {plan}"
+    plans = {State.FINISHED: "skipped, finished before", State.INTERRUPTED: "resumed", State.FAILED: "tried again"}
+    return plans.get(found, "to run")
+
+
+def _what_is_damaged(folder: Path) -> str:
+    return f"{' and '.join(damaged(folder))} damaged"
 
 
 def _conclude(jobs: Sequence[Job], stopped: str | None) -> None:
@@ -134,7 +162,8 @@ def _conclude(jobs: Sequence[Job], stopped: str | None) -> None:
     folder = jobs[0].folder.parent
     print(f"{len(jobs) - len(left)} of {len(jobs)} jobs have finished")
     for name, found in left.items():
-        print(f"  {name}: {found}{f', see {folder / name / ERROR}' if found is State.FAILED else ''}")
+        hints = {State.FAILED: f", see {folder / name / ERROR}", State.DAMAGED: f", {_what_is_damaged(folder / name)}"}
+        print(f"  {name}: {found}{hints.get(found, '')}")
     if any((job.folder / METRICS).is_file() for job in jobs):
         from retrieval.sweeps.report.table import overview  # imports pandas
 

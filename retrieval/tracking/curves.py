@@ -1,11 +1,15 @@
 """Curves as CSV: one file a run, also where the run was killed and goes on."""
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
+
+from retrieval.files import replacing
+from retrieval.jobs.files import refusals
 
 Row = dict[str, Any]
 
@@ -27,7 +31,10 @@ class Curves(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        row: Row = {**metrics, "step": step or 0}
+        with refusals(self.path):
+            self._add({**metrics, "step": step or 0})
+
+    def _add(self, row: Row) -> None:
         if self.columns is None:
             self._rewrite([*(each for each in self._rows() if int(each["step"]) < row["step"]), row])
         elif row.keys() <= set(self.columns):
@@ -40,18 +47,18 @@ class Curves(Logger):
         if not self.path.is_file():
             return []
         with self.path.open(newline="") as file:
-            return list(csv.DictReader(file))
+            text = file.read()
+        whole = text[: text.rfind("\n") + 1]  # a full disk takes half a row
+        return list(csv.DictReader(io.StringIO(whole, newline="")))
 
     def _rewrite(self, rows: list[Row]) -> None:
         """Put the file in place as a whole, so that one who is killed loses nothing."""
         self.columns = sorted({name for row in rows for name in row})
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial")
-        with partial.open("w", newline="") as file:
+        with replacing(self.path) as partial, partial.open("w", newline="") as file:
             table = csv.DictWriter(file, self.columns)
             table.writeheader()
             table.writerows(rows)
-        partial.replace(self.path)
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         """Nothing: a run's config is in its folder."""

@@ -9,6 +9,8 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
+from retrieval.files import write_whole
+
 ID_FILE = "wandb_run_id"
 
 
@@ -52,5 +54,5 @@ def run_id(folder: Path) -> str:
     path = folder / ID_FILE
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(secrets.token_hex(4))
+        write_whole(path, secrets.token_hex(4))
     return path.read_text().strip()

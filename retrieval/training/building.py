@@ -16,15 +16,18 @@ from omegaconf.errors import OmegaConfBaseException
 from retrieval.data import RetrievalDataModule
 from retrieval.errors import UserError
 from retrieval.heads import Head
-from retrieval.jobs.runs import is_in_sweep
+from retrieval.jobs.runs import LAST_CHECKPOINT, is_in_sweep
 from retrieval.metrics import RetrievalMetrics
 from retrieval.model import CLIP, load_model, read_checkpoint
 from retrieval.model.loading import model_of
 from retrieval.model.saved import known_class, targets
 from retrieval.model.tuning import merge_lora
 from retrieval.reducers import Reducer
+from retrieval.training.checkpoints import WholeCheckpoints
 from retrieval.training.experiment import describe
 from retrieval.training.module import RetrievalModule
+from retrieval.training.resuming import Resumption
+from retrieval.training.stopping import StopOnSignal
 
 PARTS = {"reducer": Reducer, "head": Head}
 
@@ -80,14 +83,20 @@ def build_datamodule(config: DictConfig, model: CLIP, with_bank: bool = False, *
 
 
 def build_trainer(config: DictConfig, *callbacks: L.Callback) -> L.Trainer:
-    """Lightning's trainer with the config's callbacks and logger, and further callbacks before them."""
+    """Lightning's trainer with the config's callbacks and logger, and further callbacks before them.
+
+    Whatever the config has, checkpoints are written whole, and saved when it is stopped; a run goes on where it was.
+    """
+    callbacks = (*callbacks, StopOnSignal(Path(config.run_dir, LAST_CHECKPOINT)), Resumption())
     callbacks = (*callbacks, *(built(plain(config.get("callbacks"))) or {}).values())
     quiet = {}
     if not _is_watched():
         callbacks = tuple(callback for callback in callbacks if not isinstance(callback, ProgressBar))
         quiet = {"enable_progress_bar": False}
     logger = built(plain(config.get("logger"))) or False
-    return instantiate(config.trainer, callbacks=list(callbacks), logger=logger, **quiet, _convert_="all")
+    plugins = [*(built(plain(config.trainer.get("plugins"))) or []), WholeCheckpoints()]
+    given = {"callbacks": list(callbacks), "logger": logger, "plugins": plugins, **quiet}
+    return instantiate(config.trainer, **given, _convert_="all")
 
 
 def _is_watched() -> bool:

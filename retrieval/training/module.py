@@ -59,8 +59,11 @@ class RetrievalModule(L.LightningModule):
             model.visual.compile()
             model.text.compile()
 
-    def on_train_epoch_start(self) -> None:
-        """Seed every epoch's random numbers by seed, rank and epoch alone, so that a resumed run draws the same."""
+    def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
+        """Seed every step's random numbers by seed, rank and step alone, so that a resumed run draws the same."""
+        torch.manual_seed(hash((self.seed, self.global_rank, self.current_epoch, batch_index)))
+
+    def on_validation_epoch_start(self) -> None:
         torch.manual_seed(hash((self.seed, self.global_rank, self.current_epoch)))
 
     def training_step(self, batch: TrainingBatch, batch_index: int) -> Float[Tensor, ""]:
@@ -73,10 +76,11 @@ class RetrievalModule(L.LightningModule):
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, sync_dist=True)
         return loss
 
-    @torch.no_grad()
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Keep the logit scale at 100 at the most (CLIP, section 2.5)."""
-        self.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+    def optimizer_step(self, *arguments: Any, **knobs: Any) -> None:
+        """Step, and keep the logit scale at 100 at the most (CLIP, section 2.5): what a step's checkpoint holds."""
+        super().optimizer_step(*arguments, **knobs)
+        with torch.no_grad():
+            self.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
 
     def validation_step(
         self, batch: VideoBatch | CaptionBatch | BankBatch, batch_index: int, dataloader_idx: int = 0

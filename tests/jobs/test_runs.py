@@ -1,13 +1,16 @@
 """Where runs live."""
 
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from retrieval.errors import UserError
+from retrieval.jobs.files import write_json
 from retrieval.jobs.resolvers import wandb_mode
 from retrieval.jobs.runs import HANDED_ON, claim, is_finished, newest_run, resumed_checkpoint, start_run
 
@@ -55,6 +58,8 @@ def test_a_run_goes_on_in_its_folder(config, tmp_path):
     assert not (folder / "error.txt").exists()
     assert not is_finished(folder)
     (folder / "metrics.json").touch()
+    assert not is_finished(folder)
+    write_json(folder / "metrics.json", {})
     assert is_finished(folder)
 
 
@@ -87,6 +92,46 @@ def test_resuming_needs_a_checkpoint_of_ours(config, tmp_path):
     config.ckpt_path = str(tmp_path / "none.ckpt")
     with pytest.raises(UserError, match="no checkpoint there"):
         resumed_checkpoint(config)
+
+
+def test_what_a_killed_save_left_is_deleted(config, tmp_path):
+    folder = finish_epoch(tmp_path / "name" / "2026-01-01_00-00-00")
+    (folder / "checkpoints" / ".last.ckpt.01234567.partial").write_bytes(b"half")
+    config.ckpt_path = "last"
+    start_run(config)
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["last.ckpt"]
+
+
+def test_a_job_that_slurm_starts_again_goes_on_with_its_run(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    other = finish_epoch(start_run(config))
+    folders = {}
+    for command in ("seed=0", "seed=1"):
+        monkeypatch.setattr(sys, "argv", ["train", command])
+        config.run_dir = "???"
+        folders[command] = start_run(config)
+        torch.save({"architecture": {}}, finish_epoch(folders[command]) / "checkpoints" / "last.ckpt")
+    monkeypatch.setattr(sys, "argv", ["train", "seed=0"])
+    config.run_dir = "???"
+    assert resumed_checkpoint(config.copy()) is None
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert resumed_checkpoint(config) == folders["seed=0"] / "checkpoints" / "last.ckpt"
+    assert start_run(config) == folders["seed=0"] != other
+
+
+def test_a_sweeps_job_that_slurm_starts_again_goes_on(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    config.run_dir = str(tmp_path / "job")
+    assert resumed_checkpoint(config) is None
+    torch.save({"architecture": {}}, finish_epoch(tmp_path / "job") / "checkpoints" / "last.ckpt")
+    assert resumed_checkpoint(config) == tmp_path / "job" / "checkpoints" / "last.ckpt"
+
+
+def test_nothing_to_go_on_from_leaves_no_folder(config, tmp_path):
+    config.ckpt_path = "last"
+    with pytest.raises(UserError):
+        resumed_checkpoint(config)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from retrieval.jobs.files import write_json
 from retrieval.jobs.protocol import Protocol, Training
 from retrieval.jobs.results import Results
 from retrieval.jobs.runs import CONFIG, ERROR
@@ -59,4 +60,4 @@ def write_job(
         checkpoint=f"best val/both/r_sum (epoch {seed})",
         cost=COST | {"video_gmacs": gmacs}, metrics=dict.fromkeys(METRICS.values(), r_sum / 6) | {"both/r_sum": r_sum},
     ).write(folder)  # fmt: skip
-    (folder / VALUE).write_text("1.0")
+    write_json(folder / VALUE, 1.0)

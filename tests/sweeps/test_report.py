@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from retrieval.jobs.runs import CONFIG, METRICS
 from retrieval.report import main
 from retrieval.sweeps.report import pareto_front, write_report
 from retrieval.sweeps.report.jobs import read_sweep, reducer_name
 from retrieval.sweeps.report.latency import measure
 from retrieval.sweeps.report.rows import GAIN, summarize
-from retrieval.sweeps.report.table import overview
+from retrieval.sweeps.report.table import facts, overview
+from retrieval.sweeps.states import VALUE
 from tests.sweeps.jobs import NONE, chain, write_job
 
 number = st.integers(0, 6).map(float)
@@ -133,6 +135,19 @@ def test_failed_jobs_are_rows_with_their_state(sweep):
     assert "6 of 7 jobs have finished" in (sweep / "report.md").read_text()
 
 
+def test_damaged_jobs_are_rows_with_their_state_and_take_nothing_from_the_others(sweep):
+    for number, file in enumerate([CONFIG, VALUE, METRICS]):
+        write_job(sweep / f"damaged{number}", NONE, number + 3, 500.0)
+        (sweep / f"damaged{number}" / file).write_text("")
+    rows, columns = summarize(jobs := read_sweep(sweep))
+    assert columns == ["num_segments", "merge_ratio"]
+    states = dict(zip(rows["reducer"], rows["state"], strict=True))
+    assert states["damaged0"] == "1 damaged"  # a job without its config goes by its folder
+    assert states["none"] == "3 finished, 2 damaged"
+    assert rows.set_index("reducer").loc["none", GAIN] == 310.0
+    assert facts(jobs, None)[0] == "6 of 10 jobs have finished."
+
+
 def test_the_text_holds_all_and_says_what_the_numbers_are_of(sweep):
     text = write_report(sweep, measure_latency=False)[1].read_text()
     assert "Protocol 1: split: test, 5 videos, 9 captions (1.8 a video); frames: 4 (even_frames), 32 words;" in text
@@ -234,7 +249,7 @@ def test_reducers_have_their_names():
         (lambda folder: None, "no such folder"),
         (lambda folder: folder.mkdir(), "no jobs in it"),
         (lambda folder: write_job(folder / "one", NONE, 0, None), "none of the 1 jobs has finished (one: failed"),
-        (lambda folder: damage(folder), "metrics.json: not a job's results"),
+        (lambda folder: damage(folder), "none of the 1 jobs has finished (one: damaged"),
     ],
 )
 def test_bad_input_is_told_in_one_line(prepare, message, tmp_path, monkeypatch):

@@ -1,21 +1,29 @@
 """Sweeps: which jobs a sweep has, what is refused before anything runs, what is skipped, resumed and told."""
 
 import json
+import pickle
+import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from retrieval.errors import UserError
 from retrieval.jobs.errors import REFUSALS
-from retrieval.jobs.runs import CONFIG, ERROR
+from retrieval.jobs.results import Results
+from retrieval.jobs.runs import CONFIG, ERROR, METRICS, save_config
+from retrieval.jobs.stopping import Stopped
+from retrieval.sweeps import running, states
 from retrieval.sweeps.grids import Point, points
 from retrieval.sweeps.outline import check_job, outline
 from retrieval.sweeps.plugin import JobSweeper, parse
 from retrieval.sweeps.running import run_sweep
-from retrieval.sweeps.states import VALUE, State, differences, run_once, state
+from retrieval.sweeps.states import VALUE, State, damaged, differences, run_once, state
 from retrieval.train import main as train
 from tests.jobs.commands import ENV, ROOT, call
 from tests.sweeps.jobs import NONE, chain, write_job
@@ -124,13 +132,14 @@ def test_a_failed_job_leaves_its_traceback_until_it_succeeds(tmp_path):
     assert not (tmp_path / ERROR).exists()
 
 
-def test_an_interrupted_job_is_neither_finished_nor_failed(tmp_path):
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), Stopped(signal.SIGTERM)])
+def test_an_interrupted_job_is_neither_finished_nor_failed(interruption, tmp_path):
     def interrupted(_: object) -> None:
         (tmp_path / "checkpoints").mkdir()
         (tmp_path / "checkpoints" / "last.ckpt").touch()
-        raise KeyboardInterrupt
+        raise interruption
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(type(interruption)):
         run_once(interrupted, job_config(tmp_path))
     assert state(tmp_path) is State.INTERRUPTED
 
@@ -208,6 +217,100 @@ def test_a_sweep_ends_with_its_table_and_the_command_for_the_report(tmp_path, ca
     assert ["none", "1", "finished", "50.0", "50.0", "300.0", "0.2000"] in rows
     assert ["Pooling", "+", "TempMe", "0", "1", "failed", "-", "-", "-", "-"] in rows
     assert printed.rstrip().endswith(f"report: python -m retrieval.report {tmp_path}")
+
+
+def test_a_stopped_sweep_ends_with_the_signals_exit_code(tmp_path, capsys):
+    def launch(jobs) -> None:
+        raise pickle.loads(pickle.dumps(Stopped(signal.SIGTERM)))  # as from another process
+
+    with pytest.raises(Stopped) as stopped:
+        run_sweep(at(tmp_path, "whole"), composed, launch)
+    assert stopped.value.code == 143
+    printed = capsys.readouterr()
+    assert "whole: missing" in printed.out
+    assert printed.err == "stopped by SIGTERM; the same command goes on\n"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A finished job with its config as a sweep writes it."""
+    place = tmp_path_factory.mktemp("whole")
+    run_sweep(at(place, "whole"), composed, launched([]))
+    save_config(composed(at(place, "whole")[0]))
+    assert state(place / "whole") is State.FINISHED
+    return place / "whole"
+
+
+def torn(whole: Path, place: Path, file: str, size: int) -> Path:
+    """The same job elsewhere, with only the first bytes of a file."""
+    copytree(whole, place / "whole")
+    save_config(composed(at(place, "whole")[0]))
+    (place / "whole" / file).write_bytes((place / "whole" / file).read_bytes()[:size])
+    return place / "whole"
+
+
+@pytest.mark.parametrize("file", [CONFIG, VALUE, METRICS])
+def test_a_file_that_is_cut_anywhere_damages_its_job(file, whole, tmp_path):
+    size = (whole / file).stat().st_size
+    folder = torn(whole, tmp_path, file, 0)
+    content = (whole / file).read_bytes() if file != CONFIG else composed_text(folder)
+    for length in {*range(0, size, 7), *range(max(size - 8, 0), size)}:
+        (folder / file).write_bytes(content[:length])
+        assert state(folder) is State.DAMAGED, content[:length]
+    (folder / file).write_bytes(b"\x00" * size)  # as after a power cut
+    assert state(folder) is State.DAMAGED
+    assert damaged(folder) == [file]
+
+
+def composed_text(folder: Path) -> bytes:
+    save_config(composed(Point(folder.name, (f"run_dir={folder}",))))
+    return (folder / CONFIG).read_bytes()
+
+
+@pytest.mark.parametrize(("file", "runs"), [(CONFIG, False), (VALUE, True), (METRICS, True)])
+@pytest.mark.parametrize("size", [0, 2])
+def test_a_damaged_job_stops_no_other_and_runs_again_where_nothing_is_lost(file, runs, size, whole, tmp_path, capsys):
+    folder = torn(whole, tmp_path, file, size)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    ran: list[str] = []
+
+    def launch(jobs) -> None:
+        for name, overrides in jobs:
+            ran.append(name)
+            run_once(lambda config: Results.read(whole / METRICS).write(Path(config.run_dir)), composed(
+                Point(name, tuple(overrides))
+            ))  # fmt: skip
+
+    with pytest.raises(UserError, match="1 jobs are left") if not runs else nullcontext():
+        run_sweep(at(tmp_path, "whole", "next"), composed, launch)
+    assert ran == [*["whole"] * runs, "next"]
+    told = capsys.readouterr().out
+    assert f"whole: {file} damaged, {'run again' if runs else 'left as it is: restore config.yaml, or delete'}" in told
+    if runs:
+        assert state(folder) is State.FINISHED
+    else:
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+        assert f"whole: damaged, {file} damaged" in told
+
+
+def test_a_config_that_was_torn_before_the_job_began_is_written_anew(tmp_path):
+    (tmp_path / CONFIG).write_text("run_dir: /somewh")
+    run_once(lambda _: 1.0, job_config(tmp_path))
+    assert state(tmp_path) is State.FINISHED
+
+
+def test_a_job_that_runs_elsewhere_is_left_alone(tmp_path, capsys, monkeypatch):
+    ran: list[str] = []
+    busy = (tmp_path / "whole").absolute()
+    who = "in use by the sweep job of ada on node3 (pid 7) since 2026-01-01 00:00:00"
+    for module in (states, running):
+        monkeypatch.setattr(module, "holder", lambda folder: who if folder == busy else None)
+    with pytest.raises(UserError, match="1 jobs are left"):
+        run_sweep(at(tmp_path, "whole", "next"), composed, launched(ran))
+    assert ran == [f"run_dir={tmp_path / 'next'}"]
+    printed = capsys.readouterr().out
+    assert f"whole: left alone, {who}" in printed
+    assert "whole: running" in printed
 
 
 def test_why_the_launcher_stopped_is_told(tmp_path, capsys):

@@ -28,6 +28,7 @@ from retrieval.data.corpora.base import SPLITS, Corpus, Record
 from retrieval.data.corpora.folder import Folder
 from retrieval.data.scenes import Scene
 from retrieval.errors import UserError
+from retrieval.files import write_whole
 
 _FORMAT = 2  # part of the folder's name: raise it whenever the same knobs give other videos
 _WRITERS = 2
@@ -148,7 +149,7 @@ class MovingShapes(Corpus):
                 table.writerows(
                     (video.path, text, video.split) for text in scenes.captions_of(video.scene, self.captions)
                 )
-        (folder / "manifest.json").write_text(json.dumps(self.knobs, indent=2) + "\n", encoding="utf-8")
+        write_whole(folder / "manifest.json", json.dumps(self.knobs, indent=2) + "\n")
 
     def _write_video(self, folder: Path, video: Video) -> None:
         scene = video.scene.reversed() if video.is_reversed else video.scene

@@ -24,6 +24,7 @@ from retrieval.data.corpora.base import Record
 from retrieval.data.decoder import VideoError, VideoFile
 from retrieval.data.store.entries import MAX_NAME, Entry, entry_key, environment, frame_key, get_entry
 from retrieval.errors import UserError
+from retrieval.files import write_whole
 
 PREPARE = "run python -m retrieval.prepare"
 
@@ -71,9 +72,7 @@ class FrameStore:
         if self.manifest.is_file():
             return self.verify()
         Path(self.folder).mkdir(parents=True, exist_ok=True)
-        partial = self.manifest.with_suffix(".partial")
-        partial.write_text(json.dumps({"settings": self.settings, "software": _software()}, indent=2) + "\n")
-        partial.rename(self.manifest)
+        write_whole(self.manifest, json.dumps({"settings": self.settings, "software": _software()}, indent=2) + "\n")
         return None
 
     def verify(self) -> None:

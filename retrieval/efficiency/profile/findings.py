@@ -1,6 +1,5 @@
 """What a profile found: `profile.json`, pictures beside it, and tables for the eye."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,6 +9,7 @@ from typing import Any
 
 from retrieval.efficiency.profile.figures import draw_speed_up, draw_tokens_per_block
 from retrieval.efficiency.profile.settings import Case
+from retrieval.jobs.files import write_json
 
 BASELINE = "none"
 """The label of the reducer that all is relative to."""
@@ -73,7 +73,7 @@ class Profile:
         """Write what there is; returns the files."""
         content = {**self.facts, "reducers": self.reducers(), "measurements": self.measurements()}
         data, tokens, speed = (self.folder / name for name in ("profile.json", "tokens.png", "speed_up.png"))
-        data.write_text(json.dumps(content, indent=2) + "\n")
+        write_json(data, content)
         draw_tokens_per_block(content["reducers"]).savefig(tokens, dpi=150)
         compared = [row for row in content["measurements"] if row["speed_up"]]
         if not compared:

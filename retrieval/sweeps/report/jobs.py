@@ -8,14 +8,17 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.errors import UserError
+from retrieval.jobs.files import is_whole
 from retrieval.jobs.results import Results
 from retrieval.jobs.runs import CONFIG, METRICS
-from retrieval.sweeps.states import State, state
+from retrieval.sweeps.states import State, read_config, state
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """A job of a sweep: its config, its state, and its `metrics.json` where it has finished."""
+    """A job of a sweep: its config (nothing but its folder where that is damaged), its state, and its `metrics.json`
+    where it has finished.
+    """
 
     folder: Path
     config: DictConfig
@@ -24,7 +27,12 @@ class JobResult:
 
     @property
     def reducer(self) -> str:
-        """What its reducer's config builds, by name; an evaluated checkpoint's own is known by the results alone."""
+        """What its reducer's config builds, by name; an evaluated checkpoint's own is known by the results alone.
+
+        A job of which not even that is known goes by the name of its folder.
+        """
+        if "seed" not in self.config:
+            return self.folder.name
         if (config := self.config.get("reducer")) is not None:
             return reducer_name(config)
         return "-" if self.results is None else self.results.reducer
@@ -49,16 +57,17 @@ def read_sweep(folder: Path) -> list[JobResult]:
 
 
 def read_jobs(folders: Iterable[Path]) -> list[JobResult]:
-    """The jobs of these folders.
+    """The jobs of these folders; one with damaged files is told by its state.
 
     Raises:
-        UserError: a damaged file.
+        UserError: results that are not ours.
     """
     jobs = []
     for folder in folders:
-        found, config = state(folder), OmegaConf.load(folder / CONFIG)
+        found, is_known = state(folder), is_whole(folder / CONFIG, read_config)
+        config = read_config(folder / CONFIG) if is_known else OmegaConf.create({"run_dir": str(folder)})
         finished = found is State.FINISHED and (folder / METRICS).is_file()
-        jobs.append(JobResult(folder, config, found, Results.read(folder / METRICS) if finished else None))  # type: ignore[arg-type]
+        jobs.append(JobResult(folder, config, found, Results.read(folder / METRICS) if finished else None))
     return jobs
 
 

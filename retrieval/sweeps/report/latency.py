@@ -12,6 +12,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from retrieval.efficiency.latency import interleaved, random_videos
+from retrieval.jobs.files import write_json
 from retrieval.model import CLIP
 from retrieval.reducers import Reducer
 from retrieval.sweeps.outline import outline
@@ -41,7 +42,7 @@ def latencies(folder: Path, configs: Mapping[str, DictConfig]) -> dict[str, Any]
     if found := _stored(path, how, backbones):
         return found
     measured = how | {"backbones": backbones, "milliseconds": measure(configs)}
-    path.write_text(json.dumps(measured, indent=2) + "\n")
+    write_json(path, measured)
     return measured
 
 

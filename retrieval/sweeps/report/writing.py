@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
+from retrieval.jobs.files import write
 from retrieval.jobs.runs import LAST
 from retrieval.sweeps.report.charts import draw
 from retrieval.sweeps.report.jobs import JobResult, read_sweep
@@ -38,9 +39,9 @@ def write_report(folder: Path, measure_latency: bool = True) -> list[Path]:
             figure.savefig(path, dpi=150)
         images.append(f"![{title}]({path.relative_to(folder)})")
     csv, text = folder / "report.csv", folder / "report.md"
-    rows.drop(columns=["label", "folder"]).to_csv(csv, index=False)
+    write(csv, rows.drop(columns=["label", "folder"]).to_csv(index=False))
     parts = [f"# Sweep {folder.name}", *facts(jobs, latency), markdown(as_text(rows, knobs)), *images, *left_out]
-    text.write_text("\n\n".join(parts) + "\n")
+    write(text, "\n\n".join(parts) + "\n")
     return [csv, text]
 
 
