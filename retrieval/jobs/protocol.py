@@ -159,6 +159,13 @@ class Protocol:
         named |= {f"training.{name}": value for name, value in training.items()}
         return {name: value for name, value in named.items() if name.rpartition(".")[2] not in NEITHER}
 
+    def circumstances(self) -> dict[str, str]:
+        """The other facts, as text by dotted names: in these the numbers of one row may differ."""
+        plain = asdict(self) | {"versions": ", ".join(f"{name} {number}" for name, number in self.versions.items())}
+        named = {name: plain[name] for name in NEITHER}
+        named |= {f"training.{name}": getattr(self.training, name, None) for name in ("seed", "revision", "dirty")}
+        return {name: "" if value is None else str(value) for name, value in named.items()}
+
 
 def code(revision: str | None, dirty: bool | None) -> str:
     """The code's revision in words; nothing where there is none."""

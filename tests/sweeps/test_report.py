@@ -58,6 +58,8 @@ def test_numbers_of_another_protocol_have_a_row_of_their_own_and_beat_nobody(tmp
         [302.0, 2, "val"],
         [330.0, 1, "test"],
     ]
+    assert rows["protocol.hardware"].tolist() == ["1 x CPU", "1 x CPU"]
+    assert rows["protocol.training.seed"].tolist() == ["0 / 2", "1"]
     assert rows["state"].tolist() == ["2 finished, 1 failed", "finished"]  # a failed job says nothing of its protocol
     assert rows[f"{GAIN} sd"].isna().tolist() == [False, True]  # of one seed there is no deviation
     assert rows["front by GMACs"].all()

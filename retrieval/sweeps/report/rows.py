@@ -58,8 +58,8 @@ def summarize(jobs: list[JobResult]) -> tuple[pd.DataFrame, list[str]]:
     """A row for jobs that differ only in their seed, and the names of the columns of the knobs in which jobs differ.
 
     Beside the knobs a row has `reducer`, `seeds` (how many have finished), `state`, the metrics' means and standard
-    deviations (`… sd`, n - 1), the costs, `protocol`, which counts the protocols from 1, and its facts (`protocol.…`),
-    `label`, which is what it is in words, and `folder`, that of its first job. Numbers that were measured or trained
+    deviations (`… sd`, n - 1), the costs, `protocol`, which counts the protocols from 1, and its facts (`protocol.…`;
+    seeds, hardware and software as all of its jobs had them), `label`, which is what it is in words, and `folder`, that of its first job. Numbers that were measured or trained
     under another protocol have a row of their own.
     """
     columns = _columns(jobs)
@@ -133,7 +133,9 @@ def _job_row(job: JobResult, columns: dict[str, str], protocol: int | None) -> d
     row = dict.fromkeys(columns.values()) | {columns[name]: values[name] for name in columns if name in values}
     row |= {"reducer": job.reducer, "state": job.state, "folder": job.folder.name, "protocol": protocol}
     row |= {column: metrics.get(name, float("nan")) for column, name in METRICS.items()}
-    return row | {column: costs.get(name, float("nan")) for column, name in COSTS.items()}
+    row |= {column: costs.get(name, float("nan")) for column, name in COSTS.items()}
+    circumstances = {} if job.results is None else job.results.protocol.circumstances()
+    return row | {f"protocol.{name}": text for name, text in circumstances.items()}
 
 
 def _group_row(group: pd.DataFrame, swept: list[str]) -> dict[str, Any]:
@@ -144,6 +146,8 @@ def _group_row(group: pd.DataFrame, swept: list[str]) -> dict[str, Any]:
     row |= {f"{name} sd": finished[name].std() for name in METRICS}
     row |= {name: finished[name].max() for name in COSTS}
     label = ", ".join([first["reducer"], *known])
+    told = [name for name in finished if name.startswith("protocol.")]
+    row |= {name: " / ".join(dict.fromkeys(finished[name].dropna())) for name in told}
     return row | {"protocol": first["protocol"], "folder": first["folder"], "label": label}
 
 
