@@ -1,6 +1,5 @@
 """Time and memory of a run, which differ from run to run and are therefore no part of its results."""
 
-import json
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import lightning as L
 
 from retrieval.efficiency.memory import peak_memory
-from retrieval.jobs.files import write
+from retrieval.jobs.files import write_json
 
 FILE = "usage.json"
 
@@ -43,8 +42,7 @@ class Usage(L.Callback):
         testing = {"testing_seconds": perf_counter() - self.since, "testing_peak_bytes": peak_memory(self.kind)}
         self.since = None
         if trainer.is_global_zero:
-            text = json.dumps({"device": self.kind} | self.training | testing, indent=2)
-            write(self.folder / FILE, text + "\n")
+            write_json(self.folder / FILE, {"device": self.kind} | self.training | testing)
 
     def state_dict(self) -> dict[str, Any]:
         return self._so_far()

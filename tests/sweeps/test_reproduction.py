@@ -93,7 +93,7 @@ def jobs(tmp_path) -> list[Path]:
     for number, (selected_on, r_sum) in enumerate([("test", 300.0), ("test", 312.0), ("val", 290.0), ("val", None)]):
         write_job(tmp_path / str(number), NONE, number, r_sum, selected_on=selected_on)
     usage = {"device": "cuda", "training_seconds": 7200, "training_peak_bytes": 12e9, "testing_seconds": 30}
-    (tmp_path / "0" / "usage.json").write_text(json.dumps(usage))
+    (tmp_path / "0" / "usage.json").write_text(json.dumps(usage) + "\n")
     return [tmp_path / str(number) for number in range(4)]
 
 

@@ -1,6 +1,5 @@
 """The card at the end of a reproduction: what was published, what came out here, and what exactly that was."""
 
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -10,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from retrieval.jobs.files import write
+from retrieval.errors import UserError
+from retrieval.jobs.files import read_json, write
 from retrieval.jobs.results import Results
 from retrieval.sweeps.report.jobs import JobResult, read_jobs
 from retrieval.sweeps.report.rows import METRICS, summarize
@@ -145,8 +145,8 @@ def _sources(published: Row) -> list[str]:
 def _usage(folder: Path) -> dict[str, Any] | None:
     """Time and memory of a run; None where they are not known."""
     try:
-        return json.loads((folder / USAGE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(folder / USAGE)
+    except UserError:
         return None
 
 

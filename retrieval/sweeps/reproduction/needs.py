@@ -1,7 +1,6 @@
 """Before a reproduction starts: whether data and weights are there, and what it will take, by a few timed steps."""
 
 import gc
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from retrieval.efficiency.cost import trained_parameters
 from retrieval.efficiency.memory import peak_memory
 from retrieval.errors import UserError
 from retrieval.jobs.environment import hardware
-from retrieval.jobs.files import write
+from retrieval.jobs.files import read_json, write_json
 from retrieval.sweeps.outline import check_job
 from retrieval.sweeps.reproduction.figures import published_row, published_videos
 from retrieval.training.building import build_module, build_trainer
@@ -122,7 +121,7 @@ def _measured(config: DictConfig, data: RetrievalDataModule, folder: Path) -> Ne
         ) from error
     hours = _hours(config, data, clock.seconds_per_step, trainer) / _devices(config)
     needs = Needs(hours, checkpoints, peak_memory(device.type), hardware(device))
-    write(folder / FILE, json.dumps(asdict(needs), indent=2) + "\n")
+    write_json(folder / FILE, asdict(needs))
     return needs
 
 
@@ -175,8 +174,8 @@ def _devices(config: DictConfig) -> int:
 def _known(folder: Path) -> Needs | None:
     """What an earlier start of this reproduction has found; None where there was none, or its file is damaged."""
     try:
-        return Needs(**json.loads((folder / FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return Needs(**read_json(folder / FILE))
+    except (UserError, TypeError):
         return None
 
 
