@@ -11,9 +11,10 @@ from retrieval.heads import Head, Mean
 from retrieval.model.clip import CLIP
 from retrieval.model.families.open_clip import Architecture, pretrained
 from retrieval.model.published import from_openai_names
-from retrieval.model.saved import build_saved, targets
+from retrieval.model.saved import build_saved
 from retrieval.model.tuning import lora
-from retrieval.model.weights import fill, is_weights_file, read_checkpoint
+from retrieval.model.weights import fill, is_weights_file, read_checkpoint, tensors_of
+from retrieval.plain import check_plain, shortened, targets
 from retrieval.reducers import Reducer
 
 
@@ -73,19 +74,10 @@ def model_of(content: dict[str, Any], source: str, reducer: Reducer | None = Non
 
 
 def _from_checkpoint(content: dict[str, Any], source: str, reducer: Reducer | None, head: Head | None) -> CLIP:
-    try:
-        architecture, rank, tensors = (
-            Architecture(**content["architecture"]),
-            content["lora_rank"],
-            content["state_dict"],
-        )
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{source}: a checkpoint of another version of this package ({error})") from error
+    tensors = tensors_of(content.get("state_dict"), source)
     ours = reducer or build_saved(content.get("reducer"), Reducer, source)
     compared = head or _saved_head(content, source)
-    model = CLIP(architecture.build(), architecture, ours, compared)
-    if rank is not None:
-        lora(model, rank)
+    model = _empty(content, source, ours, compared)
     weights = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     try:
         fill(model, weights, model.state_dict(), source)
@@ -96,6 +88,29 @@ def _from_checkpoint(content: dict[str, Any], source: str, reducer: Reducer | No
             f"{source} was trained with {trained_with(content)}: leave reducer= and head= out, or set them to these "
             f"({error})"
         ) from error
+    return model
+
+
+def _empty(content: dict[str, Any], source: str, reducer: Reducer, head: Head) -> CLIP:
+    """The model that a checkpoint of ours describes, before its weights are in it.
+
+    Raises:
+        UserError: what no model can be built from.
+    """
+    try:
+        check_plain(content["architecture"]["clip"], source)
+        architecture, rank = Architecture(**content["architecture"]), content["lora_rank"]
+        clip = architecture.build()
+    except UserError:
+        raise
+    except Exception as error:  # whatever open_clip says to sizes that are none
+        cause = shortened(str(error).strip() or type(error).__name__)
+        raise UserError(f"{source}: a checkpoint of another version of this package ({cause})") from error
+    model = CLIP(clip, architecture, reducer, head)
+    if rank is not None:
+        if type(rank) is not int:
+            raise UserError(f"{source}: lora_rank is {shortened(rank)}, not a number")
+        lora(model, rank)
     return model
 
 

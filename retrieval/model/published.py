@@ -12,7 +12,8 @@ from retrieval.heads import Head
 from retrieval.model.clip import CLIP
 from retrieval.model.families.open_clip import Architecture
 from retrieval.model.tuning import lora, new_weights
-from retrieval.model.weights import fill, listing
+from retrieval.model.weights import fill, listing, tensors_of
+from retrieval.plain import shortened
 from retrieval.reducers import Reducer
 
 TEMPME_NAMES = (
@@ -32,15 +33,18 @@ def from_openai_names(content: dict[str, Any], source: str, reducer: Reducer, he
     Raises:
         UserError: no CLIP vision transformer, or weights of CLIP or of TempMe that are missing or surplus.
     """
-    weights, surplus = _clip_weights(content.get("state_dict", content))
+    weights, surplus = _clip_weights(tensors_of(content.get("state_dict", content), source))
     if not all(name in weights for name in Architecture.READ_OFF):
         raise UserError(
             f"{source}: no CLIP vision transformer under OpenAI's names, but {', '.join(list(weights)[:4])} …"
         )
     trained = {name: value for name, value in weights.items() if "TVPt_" in name}
     plain = {name: value for name, value in weights.items() if name not in trained}
-    architecture = Architecture.from_openai_weights(plain)
-    clip = architecture.build()
+    try:
+        architecture = Architecture.from_openai_weights(plain)
+        clip = architecture.build()
+    except (ValueError, IndexError, ArithmeticError, RuntimeError, AssertionError) as error:
+        raise UserError(f"{source}: its weights have no shapes of a CLIP's ({shortened(str(error))})") from error
     fill(clip, plain, clip.state_dict(), source)
     model = CLIP(clip, architecture, reducer, head)
     if trained:
@@ -49,12 +53,12 @@ def from_openai_names(content: dict[str, Any], source: str, reducer: Reducer, he
     return model
 
 
-def _clip_weights(content: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
+def _clip_weights(content: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """CLIP's weights under OpenAI's names, and the names of what a published system has beside its CLIP."""
     tensors = {
         name.removeprefix("module."): value.float()
         for name, value in content.items()
-        if isinstance(value, Tensor) and name not in ("input_resolution", "context_length", "vocab_size")
+        if name not in ("input_resolution", "context_length", "vocab_size")
     }
     clip = {name.removeprefix("clip."): value for name, value in tensors.items() if name.startswith("clip.")}
     return (clip, [name for name in tensors if not name.startswith("clip.")]) if clip else (tensors, [])

@@ -10,10 +10,10 @@ from typing import Any
 
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from retrieval.errors import UserError
+from retrieval.model.integrity import save_hashed
 
 ADAPTER = "default"
 TOWERS = r"(visual|text)\.blocks\.\d+\.attn\.qkv"
@@ -87,17 +87,12 @@ def save_adapter(model: nn.Module, folder: Path) -> None:
     weights = get_peft_model_state_dict(model, adapter_name=ADAPTER)
     configs: Any = model.peft_config
     configs[ADAPTER].save_pretrained(str(folder))
-    save_file(
-        {f"base_model.model.{name}": value.contiguous() for name, value in weights.items()},
-        folder / "adapter_model.safetensors",
-    )
+    adapters = {f"base_model.model.{name}": value for name, value in weights.items()}
+    save_hashed(adapters, folder / "adapter_model.safetensors")
     for part, module in (("reducer", "visual.reducer"), ("head", "head")):
         state = model.get_submodule(module).state_dict()
         if state:
-            save_file(
-                {f"{module}.{name}": value.contiguous() for name, value in state.items()},
-                folder / f"{part}.safetensors",
-            )
+            save_hashed({f"{module}.{name}": value for name, value in state.items()}, folder / f"{part}.safetensors")
 
 
 def _adapted(model: nn.Module) -> Iterator[tuple[str, LoraLayer]]:

@@ -1,17 +1,16 @@
 """Files of weights: reading them without running anything in them, and filling a module with exactly what it wants."""
 
-import pickle
-import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from retrieval.errors import UserError
+from retrieval.model.integrity import check_archive, check_hash, is_archive, runs_code
+from retrieval.plain import shortened
 
 WEIGHT_FILES = (".pt", ".pth", ".tar", ".bin", ".ckpt", ".safetensors")
 
@@ -22,7 +21,7 @@ def is_weights_file(source: str) -> bool:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a weights file; no Python in it is run.
+    """The content of a weights file, checked against what it was written with; no Python in it is run.
 
     Raises:
         UserError: no such file, a damaged one, or one that holds more than tensors and plain values.
@@ -30,17 +29,29 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such weights file")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        if path.suffix == ".pt" and _is_torchscript(path):
-            return torch.jit.load(path, map_location="cpu").state_dict()
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path}: damaged or not a weights file ({cause})") from error
+        content = _read(path)
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # a damaged file raises nearly anything
+        lines = str(error).strip().splitlines()
+        cause = shortened(lines[0] if lines else type(error).__name__)
+        raise UserError(f"{path}: damaged or not a weights file ({cause}){_beside(path)}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a weights file, but a {type(content).__name__}")
     return content
+
+
+def tensors_of(content: Any, source: str) -> dict[str, Tensor]:
+    """The tensors of a state dict by their names; other values that lie among them are left out.
+
+    Raises:
+        UserError: it is no dict of names.
+    """
+    if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
+        raise UserError(f"{source}: no weights by their names in it, but a {type(content).__name__}")
+    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
 
 
 def fill(module: nn.Module, weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: str) -> None:
@@ -69,17 +80,36 @@ def listing(names: Collection[str], most: int = 3) -> str:
     return ", ".join(sorted(names)[:most]) + (" …" if len(names) > most else "")
 
 
-def _is_torchscript(path: Path) -> bool:
-    """OpenAI's own files are TorchScript archives.
+def _read(path: Path) -> Any:
+    """What is in a file, whole.
 
     Raises:
         UserError: one that would run code as it is read.
+        Exception: whatever its reader raises.
     """
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        code = [name for name in names if name.endswith(".py")]
-        if any(b"__setstate__" in archive.read(name) for name in code):
+    if path.suffix == ".safetensors":
+        tensors = load_file(path)
+        check_hash(path, tensors)
+        return tensors
+    names = check_archive(path) if is_archive(path) else []
+    if path.suffix == ".pt" and any(name.endswith("/constants.pkl") for name in names):  # OpenAI's own: TorchScript
+        if runs_code(path, names):
             raise UserError(f"{path}: refused, for this TorchScript archive runs code of its own as it is read")
-    return any(name.endswith("/constants.pkl") for name in names)
+        return torch.jit.load(path, map_location="cpu").state_dict()
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _beside(path: Path) -> str:
+    """The whole checkpoints in the folder of a damaged one, in words."""
+    if path.suffix != ".ckpt":
+        return ""
+    others = (other for other in sorted(path.parent.glob("*.ckpt")) if other.name != path.name)
+    whole = [other.name for other in others if _is_whole(other)]
+    return f"; beside it and whole: {', '.join(whole)}" if whole else ""
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return is_archive(path) and bool(check_archive(path))
+    except Exception:  # a damaged file raises nearly anything
+        return False

@@ -6,9 +6,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from retrieval.errors import UserError
 from retrieval.jobs.errors import one_line
@@ -16,6 +15,7 @@ from retrieval.jobs.files import is_whole, read_json, write, write_json
 from retrieval.jobs.locks import holder, lock
 from retrieval.jobs.processes import is_first_process
 from retrieval.jobs.runs import CONFIG, ERROR, LAST, LAST_CHECKPOINT, METRICS, save_config
+from retrieval.plain import check_plain, shortened
 
 VALUE = "value.json"
 """What a job returned, written when it has finished."""
@@ -60,20 +60,21 @@ def is_lost_by_running(folder: Path) -> bool:
 
 
 def read_config(path: Path) -> DictConfig:
-    """A job's config.
+    """A job's config, resolved as it was written: plain values, of which none chooses what runs.
 
     Raises:
-        UserError: it is damaged.
+        UserError: it is damaged, or holds interpolations or anything but plain values.
     """
     try:
         text = path.read_text(encoding="utf-8")
-        config = OmegaConf.create(text)
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{path}: damaged ({one_line(error)})") from error
+        content = yaml.safe_load(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: damaged ({shortened(one_line(error))})") from error
     end = "\n...\n" if text.startswith("---") else "\n"  # those of before have no marks around them
-    if not (isinstance(config, DictConfig) and "run_dir" in config and text.endswith(end)):
+    if not (isinstance(content, dict) and isinstance(content.get("run_dir"), str) and text.endswith(end)):
         raise UserError(f"{path}: damaged, it ends too early")
-    return config
+    check_plain(content, str(path))
+    return OmegaConf.create(content)
 
 
 def run_once(task: Callable[[DictConfig], Any], config: DictConfig) -> Any:

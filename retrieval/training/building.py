@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import yaml
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
@@ -20,8 +21,9 @@ from retrieval.jobs.runs import LAST_CHECKPOINT, is_in_sweep
 from retrieval.metrics import RetrievalMetrics
 from retrieval.model import CLIP, load_model, read_checkpoint
 from retrieval.model.loading import model_of
-from retrieval.model.saved import known_class, targets
+from retrieval.model.saved import known_class
 from retrieval.model.tuning import merge_lora
+from retrieval.plain import targets
 from retrieval.reducers import Reducer
 from retrieval.training.checkpoints import WholeCheckpoints
 from retrieval.training.experiment import describe
@@ -143,3 +145,19 @@ def _import_named(content: dict[str, Any]) -> None:
                 continue  # an option that is more than one of its group
             for target in unknown.intersection(named):
                 get_class(target)
+
+
+def import_own(conf: Path) -> None:
+    """Import the reducers and heads that the options of a user's own conf name, for a command that is not Hydra's.
+
+    Raises:
+        UserError: no such folder, an option that is no YAML, or a class that cannot be imported.
+    """
+    if not conf.is_dir():
+        raise UserError(f"--config-dir={conf}: no such folder")
+    for path in (path for part in PARTS for path in sorted(conf.glob(f"{part}/**/*.yaml"))):
+        try:
+            for target in targets(yaml.safe_load(path.read_text(encoding="utf-8"))):
+                get_class(target)
+        except (OSError, yaml.YAMLError, ImportError, ValueError) as error:
+            raise UserError(f"{path}: {' '.join(str(error).split())}") from error

@@ -6,6 +6,7 @@ there, and nothing in it is interpolated or run.
 
 import logging
 import re
+import reprlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,9 @@ def describe(config: DictConfig) -> dict[str, Any]:
 
 def selected_on(content: dict[str, Any]) -> str | None:
     """What a checkpoint of ours was chosen on; None where the file does not say."""
-    return content.get(RetrievalDataModule.__qualname__, {}).get("selected_on")
+    state = content.get(RetrievalDataModule.__qualname__)
+    told = state.get("selected_on") if isinstance(state, dict) else None
+    return told if isinstance(told, str) else None
 
 
 def recalled(asked: DictConfig, name: str, content: dict[str, Any], source: str) -> DictConfig:
@@ -127,8 +130,9 @@ def _value(config: DictConfig, name: str) -> Any:
 
 def _of_older(content: dict[str, Any]) -> dict[str, Any]:
     """What checkpoints said before they said all: frames and words."""
-    sizes = content.get(RetrievalDataModule.__qualname__, {})
-    return {"choices": {}, "knobs": {knob: sizes[knob] for knob in ("data.frames", "words") if knob in sizes}}
+    sizes = content.get(RetrievalDataModule.__qualname__)
+    known = sizes if isinstance(sizes, dict) else {}
+    return {"choices": {}, "knobs": {knob: known[knob] for knob in ("data.frames", "words") if knob in known}}
 
 
 def _check_choices(choices: dict[str, Any], source: str) -> None:
@@ -151,7 +155,7 @@ def _checked(experiment: Any, source: str) -> tuple[Any, Any]:
     for part in parts:
         odd = [name for name, value in part.items() if not _is_plain(name, value)] if isinstance(part, dict) else [part]
         if odd:
-            raise UserError(f"{source}: refused, for its {odd[0]!r} is no plain value under a plain name")
+            raise UserError(f"{source}: refused, for its {reprlib.repr(odd[0])} is no plain value under a plain name")
     return parts
 
 

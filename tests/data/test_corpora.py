@@ -1,6 +1,7 @@
 """The folder corpus: rows to records, and an error for everything that can be wrong with a table."""
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from retrieval.data.corpora import Folder
 from retrieval.data.corpora.folder import read_rows
 
+ROW = {"video": "a.mp4", "caption": "one"}
 CLIPS = Path(__file__).parents[3] / "shared" / "clips"
 
 
@@ -76,21 +78,40 @@ def test_a_tables_splits_are_those_of_its_rows(folder, splits):
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [
-        ("file,caption\na.mp4,one\n", "c.csv", "row 1: no column 'video'; found: file, caption"),
-        ("video,text\na.mp4,one\n", "c.csv", "row 1: no column 'caption'; found: video, text"),
+        ("file,caption\na.mp4,one\n", "c.csv", "row 1 (line 2): no column 'video'; found: file, caption"),
+        ("video,text\na.mp4,one\n", "c.csv", "row 1 (line 2): no column 'caption'; found: video, text"),
         ("", "c.csv", "is empty"),
         ("video,caption\n", "c.csv", "is empty"),
-        ("video,caption\na.mp4,\n", "c.csv", "row 1: caption is ''"),
-        ("video,caption\na.mp4\n", "c.csv", "row 1: caption is None"),
-        ("video,caption\na.mp4,one, two\n", "c.csv", "row 1 has more cells than columns"),
-        ("video,caption,split\na.mp4,one,dev\n", "c.csv", "row 1: unknown split 'dev'"),
-        ("video,caption,start\na.mp4,one,soon\n", "c.csv", "row 1: start is 'soon'"),
-        ("video,caption,start\na.mp4,one,nan\n", "c.csv", "row 1: start is 'nan'"),
-        ("video,caption,start,end\na.mp4,one,3,2\n", "c.csv", "row 1: end=2.0 s is not after start=3.0 s"),
+        ("video,caption\na.mp4,\n", "c.csv", "row 1 (line 2): caption is ''"),
+        ("video,caption\na.mp4\n", "c.csv", "row 1 (line 2) has 1 cells, not 2"),
+        ("video,caption\na.mp4,one, two\n", "c.csv", "row 1 (line 2) has 3 cells, not 2"),
+        ("video,caption,split\na.mp4,one\n", "c.csv", "row 1 (line 2) has 2 cells, not 3"),
+        ('video,caption\n\na.mp4,one\na.mp4,"two\na.mp4,three\n', "c.csv", "row 2 (line 4) is no CSV: unexpected end"),
+        (
+            'video,caption\na.mp4,"two\na.mp4,three"\na.mp4,four\n',
+            "c.csv",
+            "row 1 (line 2): a cell goes on in the next",
+        ),
+        ('video,caption\na.mp4,"two" three\n', "c.csv", "row 1 (line 2) is no CSV: ',' expected after '\"'"),
+        ("video,caption\na.mp4," + 131_073 * "x", "c.csv", "row 1 (line 2) is no CSV: a cell has over 131,072 letters"),
+        ("video,caption,caption\na.mp4,one,two\n", "c.csv", "two columns are called 'caption'"),
+        ("video,caption\na.mp4,o\0ne\n", "c.csv", "line 2 holds NUL"),
+        ("video,caption,split\na.mp4,one,dev\n", "c.csv", "row 1 (line 2): unknown split 'dev'"),
+        ("video,caption,start\na.mp4,one,soon\n", "c.csv", "row 1 (line 2): start is 'soon'"),
+        ("video,caption,start\na.mp4,one,nan\n", "c.csv", "row 1 (line 2): start is 'nan'"),
+        ("video,caption,start,end\na.mp4,one,3,2\n", "c.csv", "row 1 (line 2): end=2.0 s is not after start=3.0 s"),
         ("x", "c.txt", "unknown ending '.txt'; choose one of .csv, .jsonl"),
-        ("{'video'", "c.jsonl", "line 1 is no JSON"),
-        ("[1]", "c.jsonl", "line 1 is no JSON object"),
-        ('{"video": 3, "caption": "x"}', "c.jsonl", "row 1: video is 3, not a text"),
+        ("\n{'video'", "c.jsonl", "row 1 (line 2) is no JSON"),
+        ("[1]", "c.jsonl", "row 1 (line 1) is no JSON object"),
+        ('{"video": 3, "caption": "x"}', "c.jsonl", "row 1 (line 1): video is 3, not a text"),
+        (100_000 * '{"video": ', "c.jsonl", "row 1 (line 1) is no JSON: "),
+        ('{"video": "a", "caption": %s}' % (5000 * "1"), "c.jsonl", "row 1 (line 1) is no JSON: "),
+        ('{"video": "a", "caption": "x", "caption": "y"}', "c.jsonl", "'caption' stands there twice"),
+        ('{"video": "a", "caption": "\\ud800"}', "c.jsonl", "half a character"),
+        ('{"video": "a\\nb", "caption": "x"}', "c.jsonl", "not the name of a file"),
+        ('{"video": "a", "caption": "x", "start": true}', "c.jsonl", "start is True, not a time in seconds"),
+        ('{"video": "a", "caption": "x", "start": NaN}', "c.jsonl", "start is nan, not a time in seconds"),
+        ('{"video": "a", "caption": "x", "split": 0}', "c.jsonl", "unknown split 0"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_said(folder, text, name, message):
@@ -101,8 +122,46 @@ def test_what_is_wrong_with_a_table_is_said(folder, text, name, message):
 
 def test_a_table_in_another_encoding_is_said(tmp_path):
     (tmp_path / "c.csv").write_bytes("video,caption\na.mp4,café\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"c\.csv is no UTF-8 text"):
+    with pytest.raises(ValueError, match=r"c\.csv is no UTF-8 text, from line 2 on"):
         read_rows(tmp_path / "c.csv")
+    (tmp_path / "c.csv").write_bytes("video,caption\na.mp4,one\n".encode("utf-16"))
+    with pytest.raises(ValueError, match=r"c\.csv is no UTF-8 text, from line 1 on"):
+        read_rows(tmp_path / "c.csv")
+
+
+@pytest.mark.parametrize(("name", "text"), [("c.csv", "video,caption\ra.mp4,one\r"), ("c.jsonl", json.dumps(ROW))])
+def test_a_byte_order_mark_and_any_line_ends_are_read(tmp_path, name, text):
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert [(row["video"], row["caption"]) for row in read_rows(tmp_path / name)] == [("a.mp4", "one")]
+
+
+def test_how_much_was_read_is_logged(folder, caplog):
+    caplog.set_level(logging.INFO)
+    folder("video,caption,split\na.mp4,one,val\na.mp4,two,val\nb.mp4,three,test\n").records("val")
+    assert "captions.csv, val: 2 of 3 rows: 1 videos, 2 captions" in caplog.text
+
+
+def test_a_table_names_no_file_outside_of_its_folder(tmp_path):
+    """By its name; a link in the folder itself leads where its owner wants, but no way back over it leads out."""
+    root = tmp_path / "root"
+    (root / "own").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "below").mkdir(parents=True)
+    (root / "link").symlink_to(tmp_path / "elsewhere" / "below")
+    for name in ("../a.mp4", "/etc/passwd", "own/../../a.mp4", "link/../a.mp4", "../root2/a.mp4", f"{tmp_path}/a.mp4"):
+        (root / "captions.csv").write_text(f"video,caption\n{name},one\n")
+        with pytest.raises(ValueError, match=r"row 1: video .* is outside of data\.root=.*; data\.outside_root=allow"):
+            Folder(root, "captions.csv").records("test")
+        assert Folder(root, "captions.csv", outside_root="allow").records("test")[0].path == root / name
+    for name in ("own/../a.mp4", "link/a.mp4", "link/../../root/a.mp4", f"{root}/a.mp4", "..a.mp4"):
+        (root / "captions.csv").write_text(f"video,caption\n{name},one\n")
+        assert Folder(root, "captions.csv").records("test")[0].path == root / name
+    with pytest.raises(ValueError, match=r"data\.outside_root='yes': choose one of refuse, allow"):
+        Folder(root, "captions.csv", outside_root="yes")
+
+
+def test_parts_of_nearly_the_same_time_keep_names_of_their_own(folder):
+    records = folder("video,caption,start\na.mp4,one,1234567.1\na.mp4,two,1234567.2\n").records("test")
+    assert len({record.video_id for record in records}) == 2
 
 
 def test_missing_files_are_named(folder, tmp_path):

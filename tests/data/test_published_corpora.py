@@ -2,13 +2,16 @@
 
 import json
 import pickle
+import re
 from pathlib import Path
 
 import pytest
 
 from retrieval.data.corpora import LSMDC, MSRVTT, MSVD, ActivityNet, DiDeMo
 from retrieval.data.corpora.msvd import read_captions
-from retrieval.data.corpora.published import bare_name, paragraph
+from retrieval.data.corpora.published import bare_name
+from retrieval.data.corpora.tables import check_sentences
+from retrieval.errors import UserError
 from tests.miniatures import ANNOTATIONS, MINIATURES, MSVD_CAPTIONS, TEST, TRAIN, VAL
 
 SETS = {"msrvtt": MSRVTT, "msvd": MSVD, "lsmdc": LSMDC, "didemo": DiDeMo, "activitynet": ActivityNet}
@@ -94,7 +97,32 @@ def test_didemo_joins_the_descriptions_of_a_video(miniature):
 
 
 def test_a_paragraph_has_single_spaces():
-    assert paragraph([" A man sits.", "  He\tstands. ", ""]) == "A man sits. He stands."
+    assert check_sentences([" A man sits.", "  He\tstands. ", ""], "here") == "A man sits. He stands."
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "change", "message"),
+    [
+        ("activitynet", "val_1.json", lambda text: text.replace('["A person', '"A person', 1), "is no JSON"),
+        ("activitynet", "val_1.json", lambda text: re.sub(r"\[(\"[^]]*)\]", '"A man"', text), "not a list of texts"),
+        ("activitynet", "val_1.json", lambda text: text.replace("82.73", "NaN"), "duration is 'nan'"),
+        ("activitynet", "val_1.json", lambda text: 100_000 * "[", "val_1.json is no JSON"),
+        ("activitynet", "val_1.json", lambda text: text.replace('"v_', '"../v_'), "which is no name of a file"),
+        ("didemo", "test_data.json", lambda text: text.replace('"moment', '3, "x": "moment'), "not a list of texts"),
+        ("didemo", "test_data.json", lambda text: re.sub(r'"video": "[^"]*"', '"video": 3', text), "video is 3"),
+        ("lsmdc", "LSMDC16_challenge_1000_publictect.csv", lambda text: "\t" + text.partition("\t")[2], "cell 1 is ''"),
+        ("msrvtt", "MSRVTT_JSFUSION_test.csv", lambda text: text + text.splitlines()[-1], "stands there twice"),
+        ("msrvtt", "MSRVTT_JSFUSION_test.csv", lambda text: text + 'x,y,z,"a', "is a quote not closed?"),
+        ("msrvtt", "MSRVTT_JSFUSION_test.csv", lambda text: text + "x", "has 1 cells, not 4"),
+    ],
+)
+def test_what_is_wrong_with_annotations_is_told_with_its_place(miniature, tmp_path, name, file, change, message):
+    corpus = miniature(name)
+    (path,) = tmp_path.rglob(file)
+    path.write_text(change(path.read_text()))
+    with pytest.raises(UserError, match=re.escape(message)) as error:
+        corpus.records("test")
+    assert str(tmp_path) in str(error.value)
 
 
 def test_only_container_endings_are_taken_off_a_name():

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from retrieval import load_model
+from retrieval.errors import UserError
 from retrieval.heads import Head, TokenWise
 from retrieval.model.saved import build_saved, known_class
+from retrieval.plain import shortened, targets
 from retrieval.reducers import Chain, KMedoids, Pooling, Reducer, TempMe
 from retrieval.training.module import RetrievalModule
 
@@ -66,6 +68,48 @@ def test_anything_but_plain_values_is_refused(knob):
             build_saved(config, Reducer, "a.ckpt")
 
 
+def bomb() -> list:
+    """Lists of lists, each twice in the next: few objects, and more values than a machine can visit."""
+    config: list = [1]
+    for _ in range(15):
+        config = [config] * 10
+    return config
+
+
+def endless() -> list:
+    config: list = []
+    config.append(config)
+    return config
+
+
+def deep() -> list:
+    config: list = []
+    for _ in range(5_000):
+        config = [config]
+    return config
+
+
+@pytest.mark.parametrize("nested", [bomb, endless, deep])
+def test_nesting_without_an_end_is_refused_in_one_line(nested):
+    for config in (nested(), KMEDOIDS | {"block": nested()}):
+        with pytest.raises(UserError, match=r"a\.ckpt: refused, for it holds more than 10,000 values, or some nested"):
+            build_saved(config, Reducer, "a.ckpt")
+        assert len(targets(config)) <= 1
+
+
+@pytest.mark.parametrize(
+    "knob", [{"frames": "many"}, {"frames": -1}, {"num_segments": 10**30}, {"no_such": 1}], ids=str
+)
+def test_knobs_that_a_class_cannot_take_are_told_in_one_line(knob):
+    with pytest.raises(UserError, match=r"a\.ckpt: "):
+        build_saved(KMEDOIDS | knob, Reducer, "a.ckpt")
+
+
+def test_a_message_shows_a_files_text_in_one_line_of_bounded_width():
+    assert len(shortened(10**6 * "x")) < 300
+    assert shortened("a\x1b[31m\nb") == r"'a\x1b[31m\nb'"
+
+
 @pytest.mark.parametrize("config", [None, [], "retrieval.reducers.TempMe", {"frames": 4}])
 def test_a_file_that_does_not_tell_is_refused(config):
     with pytest.raises(ValueError, match=r"a\.ckpt: the checkpoint does not tell its reducer"):
@@ -111,3 +155,21 @@ def test_parts_that_do_not_fit_are_told_by_what_it_was_trained_with(tmp_path):
         load_model(path, TempMe())
     with pytest.raises(ValueError, match="was trained with Pooling"):
         load_model(path, head=TokenWise())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"state_dict": [1]},
+        {"state_dict": {1: torch.zeros(1)}},
+        {"lora_rank": "two"},
+        {"architecture": 3},
+        {"architecture": {"clip": {"vision_cfg": {"layers": 1}, "text_cfg": {}}}},
+        {"architecture": {"clip": {"embed_dim": "x", "vision_cfg": {"layers": 1}, "text_cfg": {"no_such": 1}}}},
+        {"architecture": {"clip": {"vision_cfg": {"layers": 1}, "text_cfg": {"hf_model_name": "theirs"}}}},
+    ],
+    ids=str,
+)
+def test_what_no_model_can_be_built_from_is_told_in_one_line(changes, tmp_path):
+    with pytest.raises(UserError, match=r"model\.ckpt|backbone with hf_model_name"):
+        load_model(checkpoint(tmp_path, **changes))

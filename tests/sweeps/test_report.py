@@ -1,5 +1,6 @@
 """The report of a sweep: means and deviations over seeds, the Pareto front, states, and what is left out."""
 
+import io
 import json
 import re
 import sys
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from retrieval.jobs.cells import csv_cell, markdown_cell
 from retrieval.jobs.runs import CONFIG, METRICS
 from retrieval.report import main
 from retrieval.sweeps.report import pareto_front, write_report
@@ -22,6 +24,8 @@ from retrieval.sweeps.report.table import facts, overview
 from retrieval.sweeps.states import VALUE
 from tests.sweeps.jobs import NONE, chain, write_job
 
+KMEDOIDS = {"_target_": "retrieval.reducers.KMedoids", "frames": 4, "num_segments": 2}
+POOLING = {"_target_": "retrieval.reducers.Pooling", "frames": 4, "block": 2, "num_segments": 2}
 number = st.integers(0, 6).map(float)
 
 
@@ -199,7 +203,7 @@ def test_latency_is_measured_once_for_a_sweep(tmp_path, monkeypatch):
         write_report(tmp_path)
     assert taken == [["none"]]
     assert pd.read_csv(tmp_path / "report.csv")["latency (ms)"].tolist() == [2.5]
-    write_job(tmp_path / "other", chain(2, 0.1), 0, 310.0)
+    write_job(tmp_path / "other", POOLING, 0, 310.0)
     write_report(tmp_path)
     assert [len(names) for names in taken] == [1, 2]  # both again, so that they take turns
     stored = tmp_path / "latency.json"
@@ -213,6 +217,95 @@ def test_latency_is_measured_once_for_a_sweep(tmp_path, monkeypatch):
         write_report(tmp_path)
         assert json.loads(stored.read_text()) == measured
     assert len(taken) == 7
+
+
+def test_a_config_in_a_sweeps_folder_runs_nothing_and_the_report_is_written(tmp_path, monkeypatch, caplog):
+    """Rows whose models are not built from known classes alone have a dash, and a warning."""
+    canary = tmp_path / "ran"
+    touch = {"_target_": "pathlib.Path.touch", "self": {"_target_": "pathlib.Path", "_args_": [str(canary)]}}
+    theirs = {"_target_": "their_report_reducers.Theirs"}
+    reducers = [NONE, touch, chain(2, 0.1) | {"reducers": [touch]}, POOLING | {"block": touch}, theirs]
+    for number, reducer in enumerate(reducers):
+        write_job(tmp_path / "sweep" / str(number), reducer, 0, 300.0 + number)
+    write_job(tmp_path / "sweep" / "frames", NONE, 0, 300.0, data={"frames": "many"})
+    lines = {"oc": "x: ${oc.env:HOME}", "create": f'reducer: "${{oc.create:{touch}}}"', "torn": "a: ["}
+    for name, line in lines.items():
+        write_job(tmp_path / "sweep" / name, NONE, 0, 300.0)
+        with (tmp_path / "sweep" / name / "config.yaml").open("a") as file:
+            file.write(line + "\n")
+    (tmp_path / "sweep" / "empty").mkdir()
+    (tmp_path / "sweep" / "empty" / "config.yaml").touch()
+    monkeypatch.setattr("retrieval.sweeps.report.latency.measure", lambda configs: dict.fromkeys(configs, 2.5))
+    write_report(tmp_path / "sweep")
+    assert not canary.exists()
+    rows = pd.read_csv(tmp_path / "sweep" / "report.csv")
+    measured = rows.loc[rows["latency (ms)"].notna(), "reducer"]
+    assert measured.tolist() == ["none"]
+    assert sorted(rows["state"]) == ["4 damaged", *["finished"] * 6]
+    parts = (
+        "the key _args_",
+        "frames=many",
+        "interpolation ${oc.env",
+        "interpolation ${oc.create",
+        "config.yaml: damaged",
+    )
+    for text in parts:
+        assert text in caplog.text
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "their_report_reducers.py").write_text(
+        "from retrieval.reducers import Reducer\nclass Theirs(Reducer): ..."
+    )
+    (tmp_path / "conf" / "reducer").mkdir(parents=True)
+    (tmp_path / "conf" / "reducer" / "theirs.yaml").write_text("_target_: their_report_reducers.Theirs\n")
+    monkeypatch.setattr(sys, "argv", ["report", str(tmp_path / "sweep"), f"--config-dir={tmp_path / 'conf'}"])
+    main()
+    rows = pd.read_csv(tmp_path / "sweep" / "report.csv")
+    assert rows.loc[rows["latency (ms)"].notna(), "reducer"].tolist() == ["none", "Theirs"]
+
+
+def test_a_model_that_cannot_run_has_no_latency(caplog):
+    models = {"none": ("ViT-tiny-8", NONE), "other": ("ViT-Z", NONE), "many": ("ViT-tiny-8", KMEDOIDS | {"frames": 7})}
+    configs = {
+        name: OmegaConf.create({"backbone": {"source": source}, "reducer": reducer, "data": {"frames": 2}})
+        for name, (source, reducer) in models.items()
+    }
+    assert measure(configs).keys() == {"none"}
+    assert "no latency of other: unknown backbone 'ViT-Z'" in caplog.text
+    assert "no latency of many: " in caplog.text
+
+
+def test_names_of_others_are_text_in_the_report(tmp_path):
+    """No HTML, no link, no row of its own in Markdown; nothing that a spreadsheet computes in CSV."""
+    names = ["=cmd|' /C calc'!A0", "<img src=x onerror=alert(1)>", "a|b\n| c", "[x](http://y)", "$\\frac$", "@SUM(A1)"]
+    for number, name in enumerate(names):
+        write_job(
+            tmp_path / "a`b" / str(number), NONE, 0, 300.0, name="n", head={"_target_": "some.Mean", "knob": name}
+        )
+    csv, text = (path.read_text() for path in write_report(tmp_path / "a`b", measure_latency=False))
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(table) == 2 + len(names)
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {len(re.findall(r"\|", table[1]))}
+    assert not re.findall(r"<\w|(?<!\\)(?<!!)\[(?!R-Sum)|(?<!\\)`", text)
+    cells = pd.read_csv(io.StringIO(csv))["knob"].tolist()
+    assert cells[0] == "'=cmd|' /C calc'!A0"
+    assert cells[-1] == "'@SUM(A1)"
+    assert cells[2] == "a|b | c"
+
+
+@given(st.text() | st.floats() | st.integers())
+def test_a_cell_is_one_line_that_computes_nothing(value):
+    cell, text = csv_cell(value), markdown_cell(value)
+    assert isinstance(cell, type(value))
+    if isinstance(cell, str):
+        assert cell[:1] not in "=+@\t\r" or re.fullmatch(r"[+]?[\d.eE+-]+", cell) or not cell
+        assert csv_cell(cell) == cell
+    assert len(text.splitlines()) <= 1
+    assert not re.search(r"[<>]|(?<!\\)(\\\\)*[|`\[\]*]", text)
+
+
+@pytest.mark.parametrize("number", ["-1", "+1.5e-3", "-.5", "-", "1-2"])
+def test_numbers_and_dashes_stay_as_they_are(number):
+    assert csv_cell(number) == number
 
 
 def test_towers_of_one_backbone_are_timed_with_their_own_reducers():

@@ -95,4 +95,5 @@ def test_a_server_without_workspaces_is_told_in_one_line(keyed, monkeypatch):
 
 def test_without_a_key_the_way_out_is_told(keyed, monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY")
+    monkeypatch.setenv("WANDB_BASE_URL", keyed.url.replace("127.0.0.1", "localhost"))  # W&B remembers a server's key
     assert "wandb login" in refused(monkeypatch, f"{ENTITY}/{PROJECT}")

@@ -7,8 +7,10 @@ no sentences and are left out by everyone.
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
-from retrieval.data.corpora.published import PublishedSet, paragraph, read_json
+from retrieval.data.corpora.published import PublishedSet
+from retrieval.data.corpora.tables import check_sentences, read_json
 from retrieval.errors import UserError
 
 TABLES = {"train": "train.json", "test": "val_1.json"}
@@ -45,9 +47,14 @@ class ActivityNet(PublishedSet):
         path = self.annotation(TABLES[split])
         table = read_json(path)
         try:
-            return {
-                video_id: (paragraph(entry["sentences"]), float(entry["duration"]) if "duration" in entry else None)
-                for video_id, entry in table.items()
-            }
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            return {video_id: _entry(entry, f"{path}, {video_id[:80]}") for video_id, entry in table.items()}
+        except (AttributeError, KeyError, TypeError) as error:
             raise UserError(f"{path} is no dict from video ids to 'sentences': {error!r}") from error
+
+
+def _entry(entry: Any, where: str) -> tuple[str, float | None]:
+    """A video's paragraph, and its seconds where they are told."""
+    seconds = entry.get("duration")
+    if seconds is not None and not (type(seconds) in (int, float) and 0 <= seconds < float("inf")):
+        raise UserError(f"{where}: duration is {str(seconds)[:80]!r}, not a time in seconds")
+    return check_sentences(entry["sentences"], f"{where}: sentences"), None if seconds is None else float(seconds)

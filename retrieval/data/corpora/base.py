@@ -1,5 +1,7 @@
 """The contract of a corpus: whoever reads a set's annotations returns a list of records per split."""
 
+import logging
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +9,7 @@ from pathlib import Path
 
 from retrieval.errors import UserError
 
+_log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 
 
@@ -74,9 +77,21 @@ def check_split(split: str) -> None:
         raise UserError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
 
 
+def tell_counts(source: str, records: Sequence[Record]) -> None:
+    """Log how many videos and captions were read, so that a loss is seen.
+
+    Args:
+        source: what they were read from, and how much that was.
+        records: what it gave.
+    """
+    files, captions = len({record.path for record in records}), sum(len(record.captions) for record in records)
+    parts = "" if files == len(records) else f"{len(records):,} parts of "
+    _log.info("%s: %s%s videos, %s captions", source, parts, f"{files:,}", f"{captions:,}")
+
+
 def check_files(records: Sequence[Record], split: str) -> None:
     """Raise UserError where videos of `split` are no files, naming the first."""
-    missing = sorted({str(record.path) for record in records if not record.path.is_file()})
+    missing = sorted({str(record.path) for record in records if not os.path.isfile(record.path)})
     if missing:
         raise UserError(
             f"{len(missing)} video files of the split {split!r} are missing, the first: {missing[0]}; "

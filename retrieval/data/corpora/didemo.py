@@ -6,7 +6,8 @@ names end in the container they were uploaded in (`….mov`), whatever the files
 
 from collections.abc import Mapping, Sequence
 
-from retrieval.data.corpora.published import PublishedSet, bare_name, paragraph, read_json
+from retrieval.data.corpora.published import PublishedSet, bare_name
+from retrieval.data.corpora.tables import check_sentences, check_text, read_json
 from retrieval.errors import UserError
 
 
@@ -17,8 +18,12 @@ class DiDeMo(PublishedSet):
         path = self.annotation(f"{split}_data.json")
         descriptions: dict[str, list[str]] = {}
         try:
-            for entry in read_json(path):
-                descriptions.setdefault(bare_name(entry["video"]), []).append(entry["description"])
+            for number, entry in enumerate(read_json(path), 1):
+                video = check_text(entry["video"], f"{path}, entry {number}: video")
+                descriptions.setdefault(bare_name(video), []).append(entry["description"])
         except (KeyError, TypeError) as error:
             raise UserError(f"{path} is no list of entries with 'video' and 'description': {error!r}") from error
-        return {video_id: [paragraph(texts)] for video_id, texts in descriptions.items()}
+        return {
+            video_id: [check_sentences(texts, f"{path}, {video_id}: description")]
+            for video_id, texts in descriptions.items()
+        }

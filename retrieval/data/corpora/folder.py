@@ -4,18 +4,18 @@ Optional columns: `split` (train, val or test; without it every row belongs to t
 and `end` (seconds). A row is one caption; rows of the same video, start and end are captions of the same record.
 """
 
-import csv
-import json
-from collections.abc import Iterator
+import os
+import reprlib
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from retrieval.data.corpora.base import SPLITS, Corpus, Record, check_split
+from retrieval.data.corpora.base import SPLITS, Corpus, Record, check_choice, check_split, tell_counts
+from retrieval.data.corpora.tables import Row, check_text, read_csv, read_json_lines
 from retrieval.errors import UserError
 
-Row = dict[str, Any]
 _REQUIRED = ("video", "caption")
+_READERS = {".csv": read_csv, ".jsonl": read_json_lines}
 
 
 class Folder(Corpus):
@@ -24,34 +24,50 @@ class Folder(Corpus):
     Args:
         root: the folder that the table's `video` paths are relative to.
         captions: the table, a .csv or .jsonl file; absolute, or relative to `root`.
+        outside_root: whether the table may name files outside of `root`: "refuse" or "allow".
 
     Attributes:
         splits: those that the table has rows of.
+
+    Raises:
+        UserError: another `outside_root`.
     """
 
-    def __init__(self, root: str | Path, captions: str | Path) -> None:
+    def __init__(self, root: str | Path, captions: str | Path, outside_root: str = "refuse") -> None:
+        check_choice("outside_root", outside_root, ("refuse", "allow"))
         self.root = Path(root)
         self.captions = self.root / captions
+        self.outside_root = outside_root
 
     @cached_property
     def splits(self) -> tuple[str, ...]:  # type: ignore[override]  # read with the table, when first asked for
-        return tuple(split for split in SPLITS if any(_split(row) == split for row in self._rows))
+        return tuple(split for split in SPLITS if any(row["split"] == split for row in self._rows))
 
     @cached_property
     def _rows(self) -> list[Row]:
         if not self.root.is_dir():
             raise UserError(f"data.root={self.root}: no such folder; give the folder of the videos")
-        return read_rows(self.captions)
+        rows = read_rows(self.captions)
+        if self.outside_root == "refuse":
+            for number, row in enumerate(rows, 1):
+                if not is_inside(self.root, row["video"]):
+                    raise UserError(
+                        f"{self.captions}, row {number}: video {row['video']} is outside of data.root={self.root}; "
+                        "data.outside_root=allow reads such files"
+                    )
+        return rows
 
     def records(self, split: str) -> list[Record]:
         check_split(split)
-        rows = [row for row in self._rows if _split(row) == split]
+        rows = [row for row in self._rows if row["split"] == split]
         if not rows:
             raise UserError(
                 f"{self.captions} has no rows for the split {split!r}: add a column 'split' with train, val or test "
                 "(rows without it belong to test)"
             )
-        return self._group(rows)
+        records = self._group(rows)
+        tell_counts(f"{self.captions}, {split}: {len(rows):,} of {len(self._rows):,} rows", records)
+        return records
 
     def _group(self, rows: list[Row]) -> list[Record]:
         captions: dict[tuple[str, float | None, float | None], list[str]] = {}
@@ -63,68 +79,53 @@ class Folder(Corpus):
         ]
 
 
+def is_inside(root: Path, name: str) -> bool:
+    """Whether a file that a table names lies in `root`.
+
+    By its name alone, so that symbolic links in one's own folder lead where they lead; but behind `..`, which may go
+    back over such a link, by where the file really is.
+    """
+    if ".." in Path(name).parts:
+        return Path(os.path.realpath(root / name)).is_relative_to(os.path.realpath(root))
+    return Path(os.path.abspath(root / name)).is_relative_to(os.path.abspath(root))
+
+
 def read_rows(path: Path) -> list[Row]:
-    """The checked rows of a table of captions, with `start` and `end` as seconds or None.
+    """The checked rows of a table of captions, with their split, and with `start` and `end` as seconds or None.
 
     Raises:
         UserError: no such file; the message lists the tables that lie beside it.
         UserError: an unknown ending, an empty table, a missing column, an empty or impossible value.
     """
     if not path.is_file():
-        beside = sorted(file.name for ending in ("*.csv", "*.jsonl") for file in path.parent.glob(ending))
+        beside = sorted(file.name for ending in _READERS for file in path.parent.glob(f"*{ending}"))
         raise UserError(f"data.captions={path}: no such file; tables there: {', '.join(beside) or 'none'}")
-    readers = {".csv": _read_csv, ".jsonl": _read_json_lines}
-    if path.suffix not in readers:
-        raise UserError(f"data.captions={path}: unknown ending {path.suffix!r}; choose one of {', '.join(readers)}")
-    try:
-        rows = [_check_row(row, f"{path}, row {number}") for number, row in enumerate(readers[path.suffix](path), 1)]
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no UTF-8 text: {error}") from error
+    if path.suffix not in _READERS:
+        raise UserError(f"data.captions={path}: unknown ending {path.suffix!r}; choose one of {', '.join(_READERS)}")
+    rows = [_check_row(row, where) for where, row in _READERS[path.suffix](path)]
     if not rows:
         raise UserError(f"data.captions={path} is empty: it needs a row of {', '.join(_REQUIRED)} per caption")
     return rows
 
 
-def _read_csv(path: Path) -> Iterator[Row]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        yield from csv.DictReader(file)
-
-
-def _read_json_lines(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number} is no JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise UserError(f"{path}, line {number} is no JSON object: {line.strip()[:80]}")
-            yield row
-
-
-def _check_row(row: dict[Any, Any], where: str) -> Row:
-    if None in row:  # what csv calls the cells beyond the last column
-        raise UserError(f"{where} has more cells than columns: put captions with commas in quotes")
+def _check_row(row: Row, where: str) -> Row:
     for column in _REQUIRED:
         if column not in row:
-            raise UserError(f"{where}: no column {column!r}; found: {', '.join(map(str, row)) or 'none'}")
-        if not isinstance(row[column], str) or not row[column].strip():
-            raise UserError(f"{where}: {column} is {row[column]!r}, not a text")
-    if row.get("split"):
-        try:
-            check_split(row["split"])
-        except UserError as error:
-            raise UserError(f"{where}: {error}") from error
+            raise UserError(f"{where}: no column {column!r}; found: {_listed(row)}")
+        check_text(row[column], f"{where}: {column}")
+    if not row["video"].isprintable():
+        raise UserError(f"{where}: video is {row['video'][:80]!r}, not the name of a file")
+    split = row.get("split")
+    if split not in (None, "", *SPLITS):
+        raise UserError(f"{where}: unknown split {reprlib.repr(split)}: choose one of {', '.join(SPLITS)}")
     start, end = _seconds(row, "start", where), _seconds(row, "end", where)
     if end is not None and end <= (start or 0.0):
         raise UserError(f"{where}: end={end} s is not after start={start or 0.0} s")
-    return row | {"start": start, "end": end}
+    return {"video": row["video"], "caption": row["caption"], "split": split or "test", "start": start, "end": end}
 
 
-def _split(row: Row) -> str:
-    return row.get("split") or "test"
+def _listed(columns: Iterable[str]) -> str:
+    return ", ".join(columns)[:200] or "none"
 
 
 def _seconds(row: Row, column: str, where: str) -> float | None:
@@ -132,15 +133,15 @@ def _seconds(row: Row, column: str, where: str) -> float | None:
     if value is None or value == "":
         return None
     try:
-        seconds = float(value)
-    except (TypeError, ValueError):
+        seconds = -1.0 if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise UserError(f"{where}: {column} is {value!r}, not a time in seconds")
+        raise UserError(f"{where}: {column} is {reprlib.repr(value)}, not a time in seconds")
     return seconds
 
 
 def _video_id(video: str, start: float | None, end: float | None) -> str:
     if start is None and end is None:
         return video
-    return f"{video}[{start or 0:g}-{'' if end is None else f'{end:g}'}]"
+    return f"{video}[{start or 0:.15g}-{'' if end is None else f'{end:.15g}'}]"

@@ -6,7 +6,8 @@ The tables have no header and six tab-separated columns: clip id, four times, se
 
 from collections.abc import Mapping, Sequence
 
-from retrieval.data.corpora.published import PublishedSet, read_text
+from retrieval.data.corpora.published import PublishedSet
+from retrieval.data.corpora.tables import check_text, read_text
 from retrieval.errors import UserError
 
 TABLES = {
@@ -27,9 +28,8 @@ class LSMDC(PublishedSet):
             if not line.strip():
                 continue
             cells = line.split("\t")
-            if len(cells) != COLUMNS or not cells[-1].strip():
-                raise UserError(
-                    f"{path}, line {number}: {len(cells)} tab-separated cells, not {COLUMNS} with a sentence"
-                )
-            captions.setdefault(cells[0], []).append(cells[-1].strip())
+            if len(cells) != COLUMNS:
+                raise UserError(f"{path}, line {number}: {len(cells)} tab-separated cells, not {COLUMNS}")
+            clip, sentence = (check_text(cells[place], f"{path}, line {number}: cell {place + 1}") for place in (0, 5))
+            captions.setdefault(clip, []).append(sentence.strip())
         return captions

@@ -5,13 +5,12 @@ split (Yu et al., ECCV 2018: `MSRVTT_JSFUSION_test.csv`, one caption a video), w
 no validation split that all agree on.
 """
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from retrieval.data.corpora.published import PublishedSet, read_json, read_text, wanted_captions
+from retrieval.data.corpora.published import PublishedSet, wanted_captions
+from retrieval.data.corpora.tables import check_text, read_csv, read_json
 from retrieval.errors import UserError
 
 PARTITIONS = ("9k", "7k", "full")
@@ -39,33 +38,42 @@ class MSRVTT(PublishedSet):
 
     def captions(self, split: str) -> Mapping[str, Sequence[str]]:
         if self.partition != "full" and split == "test":
-            return {row["video_id"]: [row["sentence"]] for row in self._rows(TEST, "video_id", "sentence")}
+            return {video_id: [sentence] for video_id, sentence in self._rows(TEST, "video_id", "sentence")}
         path = self.annotation(CAPTIONS)
         try:
-            official, sentences = _read(read_json(path))
+            official, sentences = _read(read_json(path), path)
         except (KeyError, TypeError) as error:
             raise UserError(f"{path} has no 'videos' and 'sentences' as MSR-VTT's: {error!r}") from error
         wanted = official[OFFICIAL[split]] if self.partition == "full" else self._training_ids()
         return wanted_captions(wanted, sentences, split, path)
 
     def _training_ids(self) -> list[str]:
-        return [row["video_id"] for row in self._rows(f"MSRVTT_train.{self.partition}.csv", "video_id")]
+        return [video_id for (video_id,) in self._rows(f"MSRVTT_train.{self.partition}.csv", "video_id")]
 
-    def _rows(self, name: str, *columns: str) -> list[dict[str, str]]:
+    def _rows(self, name: str, *columns: str) -> list[tuple[str, ...]]:
+        """These columns of a list, the first of which names each video once."""
         path = self.annotation(name)
-        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+        rows = read_csv(path)
         for column in columns:
-            if not rows or rows[0].get(column) is None:
-                raise UserError(f"{path}: no column {column!r}; found: {', '.join(rows[0]) if rows else 'no rows'}")
-        return rows
+            if not rows or column not in rows[0][1]:
+                found = ", ".join(rows[0][1])[:200] if rows else "no rows"
+                raise UserError(f"{path}: no column {column!r}; found: {found}")
+        cells = [tuple(check_text(row[name], f"{where}: {name}") for name in columns) for where, row in rows]
+        seen: set[str] = set()
+        for (where, _), (video_id, *_) in zip(rows, cells, strict=True):
+            if video_id in seen:
+                raise UserError(f"{where}: {video_id} stands there twice")
+            seen.add(video_id)
+        return cells
 
 
-def _read(content: dict[str, Any]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+def _read(content: dict[str, Any], path: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """The video ids of each official split, and the captions of each video id."""
     official: dict[str, list[str]] = {name: [] for name in OFFICIAL.values()}
     sentences: dict[str, list[str]] = {}
     for video in content["videos"]:
-        official[video["split"]].append(video["video_id"])
-    for sentence in content["sentences"]:
-        sentences.setdefault(sentence["video_id"], []).append(sentence["caption"])
+        official[video["split"]].append(check_text(video["video_id"], f"{path}: a video's video_id"))
+    for number, sentence in enumerate(content["sentences"], 1):
+        caption = check_text(sentence["caption"], f"{path}, sentence {number}: caption")
+        sentences.setdefault(sentence["video_id"], []).append(caption)
     return official, sentences

@@ -5,12 +5,14 @@ to captions, each a list of words. Every caption is a query of its own. A pickle
 read by an unpickler that builds plain values and nothing else.
 """
 
+import io
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from retrieval.data.corpora.published import PublishedSet, read_text, wanted_captions
+from retrieval.data.corpora.published import PublishedSet, wanted_captions
+from retrieval.data.corpora.tables import check_text, read_text
 from retrieval.errors import UserError
 
 CAPTIONS = "raw-captions.pkl"
@@ -32,18 +34,20 @@ def read_captions(path: Path) -> dict[str, list[str]]:
         UserError: a file that asks for more than plain values, is damaged, or is no dict of lists of word lists.
     """
     try:
-        with path.open("rb") as file:
-            content = _PlainUnpickler(file, encoding="utf-8").load()
+        content = _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="utf-8").load()
     except Exception as error:  # a damaged pickle raises nearly anything
         raise UserError(f"{path}: {error or type(error).__name__}") from error
     try:
-        return {str(video_id): [_text(words) for words in captions] for video_id, captions in content.items()}
+        return {str(video_id): _texts(captions, f"{path}, {video_id}") for video_id, captions in content.items()}
     except (AttributeError, TypeError) as error:
         raise UserError(f"{path} is no dict from video ids to captions as lists of words: {error}") from error
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Builds dicts, lists, tuples, strings and numbers, which need no class or function to be looked up."""
+class _PlainUnpickler(pickle._Unpickler):
+    """Builds dicts, lists, tuples, strings and numbers, which need no class or function to be looked up.
+
+    Python's own one, not that in C, of which a damaged number asks for all the memory there is.
+    """
 
     def find_class(self, module: str, name: str) -> NoReturn:
         raise pickle.UnpicklingError(
@@ -52,5 +56,8 @@ class _PlainUnpickler(pickle.Unpickler):
         )
 
 
-def _text(words: Any) -> str:
-    return words if isinstance(words, str) else " ".join(words)
+def _texts(captions: Any, where: str) -> list[str]:
+    if not isinstance(captions, list | tuple):
+        raise TypeError(f"{type(captions).__name__} where a list belongs")
+    texts = (words if isinstance(words, str) else " ".join(words) for words in captions)
+    return [check_text(text, f"{where}: caption {number}") for number, text in enumerate(texts, 1)]

@@ -1,15 +1,13 @@
 """What published sets share: annotation files as distributed; videos in any container, flat or in folders."""
 
-import json
 import logging
 import os
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from retrieval.data.corpora.base import Corpus, Record, check_split
+from retrieval.data.corpora.base import Corpus, Record, check_split, tell_counts
 from retrieval.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -46,14 +44,18 @@ class PublishedSet(Corpus):
             raise UserError(f"{type(self).__name__} has no split {split!r}, but {', '.join(self.splits)}")
         captions = self.captions(split)
         durations = self.durations(split)
+        if odd := [name for name in captions if Path(name).name != name or not name.isprintable()]:
+            raise UserError(f"data.root={self.root}: {split!r} has a video {odd[0][:80]!r}, which is no name of a file")
         found = {video_id: list(filter(None, map(self._video, self.names(video_id)))) for video_id in captions}
         if not any(found.values()):
             raise UserError(self._none_found(split, list(captions)))
         _warn_of_duplicates(found, split)
-        return [
+        records = [
             Record(name, (*found[name], self.videos / f"{name}.mp4")[0], tuple(texts), duration=durations.get(name))
             for name, texts in captions.items()
         ]
+        tell_counts(f"{self.root}, {split}", records)
+        return records
 
     def annotation(self, name: str) -> Path:
         """The annotation file called `name`, the one nearest to `root`.
@@ -125,35 +127,6 @@ def bare_name(name: str) -> str:
     while name.lower().endswith(VIDEO_SUFFIXES):
         name = name[: name.rindex(".")]
     return name
-
-
-def paragraph(sentences: Iterable[str]) -> str:
-    """Sentences joined into one text, with one space between any two words."""
-    return " ".join(" ".join(sentences).split())
-
-
-def read_text(path: Path) -> str:
-    """A file's text without its byte-order mark.
-
-    Raises:
-        UserError: it is not UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no UTF-8 text: {error}") from error
-
-
-def read_json(path: Path) -> Any:
-    """A file's JSON.
-
-    Raises:
-        UserError: it is not JSON.
-    """
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is no JSON: {error}") from error
 
 
 def _warn_of_duplicates(found: Mapping[str, Sequence[Path]], split: str) -> None:

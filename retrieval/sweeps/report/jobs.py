@@ -1,6 +1,7 @@
 """A sweep's jobs as they lie in its folder: what each was, how far it came, and what it reached."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.errors import UserError
-from retrieval.jobs.files import is_whole
 from retrieval.jobs.results import Results
 from retrieval.jobs.runs import CONFIG, METRICS
 from retrieval.sweeps.states import State, read_config, state
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,26 @@ def read_jobs(folders: Iterable[Path]) -> list[JobResult]:
     """
     jobs = []
     for folder in folders:
-        found, is_known = state(folder), is_whole(folder / CONFIG, read_config)
-        config = read_config(folder / CONFIG) if is_known else OmegaConf.create({"run_dir": str(folder)})
+        found, config = state(folder), _config(folder)
         finished = found is State.FINISHED and (folder / METRICS).is_file()
         jobs.append(JobResult(folder, config, found, Results.read(folder / METRICS) if finished else None))
     return jobs
 
 
+def _config(folder: Path) -> DictConfig:
+    """A job's config; where it is damaged or refused, no more than where it lies."""
+    try:
+        return read_config(folder / CONFIG)
+    except UserError as error:
+        _log.warning("%s", error)
+        return OmegaConf.create({"run_dir": str(folder)})
+
+
 def reducer_name(config: Any) -> str:
     """What a reducer's config builds, by name: `KMedoids`, `KMedoids + TempMe`, `none`."""
-    if "reducers" in config:
-        return " + ".join(reducer_name(each) for each in config["reducers"])
-    name = config["_target_"].rpartition(".")[2]
+    if not isinstance(config, Mapping | DictConfig):
+        return "-"
+    if isinstance(parts := config.get("reducers"), Sequence) and not isinstance(parts, str):
+        return " + ".join(reducer_name(each) for each in parts)
+    name = str(config.get("_target_", "-")).rpartition(".")[2]
     return "none" if name == "Reducer" else name

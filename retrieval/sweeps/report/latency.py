@@ -1,6 +1,7 @@
 """Latency of a sweep's models, measured side by side: all take turns in one run."""
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
@@ -12,24 +13,29 @@ from rich.progress import Progress
 from torch import Tensor
 
 from retrieval.efficiency.latency import interleaved, random_videos
+from retrieval.errors import UserError
 from retrieval.jobs.files import write_json
 from retrieval.model import CLIP
+from retrieval.model.saved import build_saved
+from retrieval.plain import shortened
 from retrieval.reducers import Reducer
-from retrieval.sweeps.outline import outline
-from retrieval.training.building import built, plain
+from retrieval.sweeps.outline import backbone_of
+from retrieval.training.building import plain
 
 VIDEOS, ROUNDS, WARMUP = 4, 15, 2
+MOST_FRAMES = 1024
 FILE = "latency.json"
+_log = logging.getLogger(__name__)
 
 
 def latencies(folder: Path, configs: Mapping[str, DictConfig]) -> dict[str, Any]:
-    """Milliseconds a video of each model, and how they were measured.
+    """Milliseconds a video of each model that can be built, and how they were measured.
 
     They are read from the sweep's `latency.json` if it has them all from this machine, else measured into it.
 
     Args:
         folder: the sweep's.
-        configs: a job's config for each model, by name.
+        configs: a job's config for each model, by name, as read from its folder.
     """
     path = folder / FILE
     how = {
@@ -38,12 +44,26 @@ def latencies(folder: Path, configs: Mapping[str, DictConfig]) -> dict[str, Any]
         "videos": VIDEOS,
         "rounds": ROUNDS,
     }
-    backbones = {name: config.backbone.source for name, config in configs.items()}
+    known = {name: config for name, config in configs.items() if _is_known(name, config, folder)}
+    backbones = {name: config.backbone.source for name, config in known.items()}
     if found := _stored(path, how, backbones):
         return found
-    measured = how | {"backbones": backbones, "milliseconds": measure(configs)}
+    measured = how | {"backbones": backbones, "milliseconds": measure(known)}
     write_json(path, measured)
     return measured
+
+
+def _is_known(name: str, config: DictConfig, folder: Path) -> bool:
+    """Whether a config asks for a backbone, a number of frames and a reducer; a warning where it does not."""
+    try:
+        source, frames = config.backbone.source, config.data.frames
+        if not isinstance(source, str) or type(frames) is not int or not 0 < frames <= MOST_FRAMES:
+            raise UserError(f"{folder}: backbone.source={shortened(source)}, data.frames={shortened(frames)}")
+        _reducer(config, str(folder))
+    except Exception as error:  # what a file says may be anything, and the report has other rows
+        _log.warning("no latency of %s: %s", shortened(name), error)
+        return False
+    return True
 
 
 def _stored(path: Path, how: dict[str, Any], backbones: dict[str, str]) -> dict[str, Any] | None:
@@ -51,16 +71,23 @@ def _stored(path: Path, how: dict[str, Any], backbones: dict[str, str]) -> dict[
     try:
         found = json.loads(path.read_text())
         same = found["backbones"].items() >= backbones.items() and found["milliseconds"].keys() >= backbones.keys()
-        return found if same and how.items() <= found.items() else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        numbers = all(type(each) in (int, float) for each in found["milliseconds"].values())
+        return found if same and numbers and how.items() <= found.items() else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
 def measure(configs: Mapping[str, DictConfig]) -> dict[str, float]:
-    """Milliseconds a video, the median over rounds, of towers of the configs' sizes with random weights."""
+    """Milliseconds a video, the median over rounds, of towers of the configs' sizes with random weights.
+
+    One that cannot be built, or does not run, has none.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     models: dict[str, CLIP] = {}
-    calls = {name: _call(config, models, device) for name, config in configs.items()}
+    tried = {name: _call(name, config, models, device) for name, config in configs.items()}
+    calls = {name: call for name, call in tried.items() if call is not None}
+    if not calls:
+        return {}
     with Progress() as progress, torch.inference_mode():
         task = progress.add_task("Measuring latency", total=(ROUNDS + WARMUP) * len(calls))
         seconds = interleaved(
@@ -69,11 +96,26 @@ def measure(configs: Mapping[str, DictConfig]) -> dict[str, float]:
     return {name: round(1000 * median(each) / VIDEOS, 3) for name, each in seconds.items()}
 
 
-def _call(config: DictConfig, models: dict[str, CLIP], device: str) -> Callable[[], Tensor]:
-    """One call of a config's video tower, without its head; towers of the same backbone share their weights."""
+def _call(name: str, config: DictConfig, models: dict[str, CLIP], device: str) -> Callable[[], Tensor] | None:
+    """One call of a config's video tower, without a head, which has run once; None, with a warning, where it cannot.
+
+    Towers of the same backbone share their weights.
+    """
     source = config.backbone.source
-    if source not in models:
-        models[source] = outline(config, device).to(device)
-    model = models[source].with_reducer(built(plain(config.get("reducer"))) or Reducer())
-    frames = random_videos(model, VIDEOS, config.data.frames)
+    try:
+        if source not in models:
+            models[source] = backbone_of(source, device).to(device)
+        model = models[source].with_reducer(_reducer(config, name))
+        frames = random_videos(model, VIDEOS, config.data.frames)
+        with torch.inference_mode():
+            model.visual(model.pixels(frames))
+    except Exception as error:  # what a file says may be anything, and the report has other rows
+        _log.warning("no latency of %s: %s", shortened(name), " ".join(str(error).split()) or type(error).__name__)
+        return None
     return lambda: model.visual(model.pixels(frames))
+
+
+def _reducer(config: DictConfig, source: str) -> Reducer:
+    """The reducer of a config that was read from a file: like a checkpoint's, of known classes alone."""
+    saved = plain(config.get("reducer"))
+    return Reducer() if saved is None else build_saved(saved, Reducer, source)

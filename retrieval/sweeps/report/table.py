@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from retrieval.jobs.cells import markdown_cell
 from retrieval.sweeps.report.jobs import JobResult, read_jobs
 from retrieval.sweeps.report.rows import FRONTS, GAIN, METRICS, knob_text, protocols, summarize
 
@@ -43,7 +44,7 @@ def as_text(
 def markdown(table: pd.DataFrame) -> str:
     """A table of text in Markdown."""
     lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(markdown_cell, line))} |" for line in lines)
 
 
 def facts(jobs: list[JobResult], latency: dict[str, Any] | None) -> list[str]:
@@ -52,7 +53,7 @@ def facts(jobs: list[JobResult], latency: dict[str, Any] | None) -> list[str]:
     sentences = [
         f"{len(finished)} of {len(jobs)} jobs have finished.",
         *(f"Protocol {number}: {text}." for number, text in _protocols(jobs).items()),
-        "Recalls are in percent, means over as many seeds as the column `seeds` says, ± their standard deviation where "
+        "Recalls are in percent, means over as many seeds as the column of seeds says, ± their standard deviation where "
         "there are several; rows of different protocols are not compared. R-Sum adds R@1, R@5 and R@10 of a direction "
         "(of 300, as TempMe's paper) or of both (of 600). GMACs and tokens are of one video, in closed form. A star "
         "marks the Pareto front: nothing else has a higher R-Sum of both directions at the same cost or less.",

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pandas as pd
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
+from retrieval.jobs.cells import csv_cell, markdown_cell
 from retrieval.jobs.files import write
 from retrieval.jobs.runs import LAST
 from retrieval.sweeps.report.charts import draw
@@ -30,19 +33,26 @@ def write_report(folder: Path, measure_latency: bool = True) -> list[Path]:
     models = _models(rows, jobs) if measure_latency else {}
     latency = latencies(folder, models) if models else None
     rows = with_fronts(rows, latency)
-    figures, left_out = draw(rows[rows[GAIN].notna()], knobs)
-    images = []
-    (folder / "figures").mkdir(exist_ok=True)
-    for title, figure in figures.items():
-        for ending in ("svg", "png"):
-            path = folder / "figures" / f"{_file_name(title)}.{ending}"
-            figure.savefig(path, dpi=150)
-        images.append(f"![{title}]({path.relative_to(folder)})")
+    with rc_context({"text.parse_math": False}):  # a $ in a name is no formula
+        figures, left_out = draw(rows[rows[GAIN].notna()], knobs)
+        images = [_save(folder, title, figure) for title, figure in figures.items()]
     csv, text = folder / "report.csv", folder / "report.md"
-    write(csv, rows.drop(columns=["label", "folder"]).to_csv(index=False))
-    parts = [f"# Sweep {folder.name}", *facts(jobs, latency), markdown(as_text(rows, knobs)), *images, *left_out]
+    table = rows.drop(columns=["label", "folder"]).map(csv_cell).rename(columns=csv_cell)
+    write(csv, table.to_csv(index=False))
+    before, after = ([markdown_cell(each) for each in sentences] for sentences in (facts(jobs, latency), left_out))
+    title = f"# Sweep {markdown_cell(folder.name)}"
+    parts = [title, *before, markdown(as_text(rows, knobs)), *images, *after]
     write(text, "\n\n".join(parts) + "\n")
     return [csv, text]
+
+
+def _save(folder: Path, title: str, figure: Figure) -> str:
+    """Save a picture under its title; returns the line of Markdown that shows it."""
+    name = "".join(letter if letter.isalnum() else "_" for letter in title.lower()).strip("_").replace("__", "_")
+    (folder / "figures").mkdir(exist_ok=True)
+    for ending in ("svg", "png"):
+        figure.savefig(folder / "figures" / f"{name[:100]}.{ending}", dpi=150)
+    return f"![{markdown_cell(title)}](figures/{name[:100]}.png)"
 
 
 def _models(rows: pd.DataFrame, jobs: list[JobResult]) -> dict[str, DictConfig]:
@@ -50,7 +60,3 @@ def _models(rows: pd.DataFrame, jobs: list[JobResult]) -> dict[str, DictConfig]:
     configs = {job.folder.name: job.config for job in jobs if job.config.get("ckpt_path") in (None, LAST)}
     known = rows[(rows["seeds"] > 0) & rows["folder"].isin(list(configs))]
     return {row["label"]: configs[row["folder"]] for _, row in known.iterrows()}
-
-
-def _file_name(title: str) -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in title.lower()).strip("_").replace("__", "_")

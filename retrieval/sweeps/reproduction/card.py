@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from retrieval.errors import UserError
+from retrieval.jobs.cells import markdown_cell
 from retrieval.jobs.files import read_json, write
 from retrieval.jobs.results import Results
 from retrieval.sweeps.report.jobs import JobResult, read_jobs
@@ -53,7 +54,7 @@ def write_card(folders: Sequence[Path], row: str, place: Path) -> Path:
         markdown(_runs(finished)),
         *_costs(published, [job.results for job in finished if job.results]),
         "## Protocol",
-        *facts(jobs, None)[1:-1],
+        *map(markdown_cell, facts(jobs, None)[1:-1]),
         "## Command",
         f"```bash\n{command(sys.argv)}\n```",
     ]
