@@ -26,7 +26,8 @@ def _login() -> bool:
 def of_corpus(values: Mapping[str, Any], otherwise: Any, *, _root_: DictConfig) -> Any:
     """What a recipe has for the corpus of `data`, which goes by its class; `otherwise` for those that it leaves out."""
     target = OmegaConf.select(_root_, "data.corpus._target_") or ""
-    return values.get(target.rpartition(".")[2], otherwise)
+    found = values.get(target.rpartition(".")[2], otherwise)
+    return OmegaConf.create(found) if isinstance(found, list) else found  # else OmegaConf.resolve refuses it
 
 
 def register_resolvers() -> None:

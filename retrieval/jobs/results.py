@@ -12,13 +12,15 @@ from retrieval.errors import UserError
 from retrieval.jobs.announcing import announce, tell
 from retrieval.jobs.files import write_json
 from retrieval.jobs.processes import is_first_process
+from retrieval.jobs.protocol import Protocol
 from retrieval.jobs.runs import METRICS
 
 COLUMNS = {
     "r_at_1": "R@1",
     "r_at_5": "R@5",
     "r_at_10": "R@10",
-    "r_sum": "R-Sum",
+    "r_sum": "R-Sum (of 300)",
+    "geometric_mean": "geometric mean",
     "median_rank": "median rank",
     "mean_rank": "mean rank",
 }
@@ -30,60 +32,58 @@ class Results:
     """How good a model is on a split, how dear, and what exactly was measured.
 
     Args:
-        split: train, val or test.
         data: the corpus' name.
         backbone: its source.
         reducer: its name.
         head: its name.
-        frames: per video.
-        words: per caption.
         checkpoint: whose weights were measured.
-        selected_on: the split that the checkpoint was chosen on; None where none was.
-        seed: the run's.
+        protocol: on what they were measured and by what, and how they came about.
         cost: tokens and GMACs, see `retrieval.efficiency.cost`.
-        videos: how many were ranked.
-        captions: how many asked for them.
         metrics: `t2v/r_at_1` and so on; rescored ones behind their rescoring's name, `dual_softmax/t2v/r_at_1`.
         trained_parameters: how many numbers training has moved; None where nothing was trained.
     """
 
-    split: str
     data: str
     backbone: str
     reducer: str
     head: str
-    frames: int
-    words: int
     checkpoint: str
-    selected_on: str | None
-    seed: int
+    protocol: Protocol
     cost: dict[str, int | float]
-    videos: int
-    captions: int
     metrics: dict[str, float]
     trained_parameters: int | None = None
 
     @classmethod
-    def measured(cls, logged: Mapping[str, float], **facts: Any) -> "Results":
+    def measured(cls, logged: Mapping[str, float], under: Mapping[str, Any], **facts: Any) -> "Results":
         """From metrics as Lightning logged them, `test/t2v/r_at_1`, with videos and captions among them.
 
         Args:
             logged: what `trainer.test` returned.
+            under: the fields of the protocol but for the numbers of videos and captions.
             facts: all other fields.
         """
         metrics = {name.partition("/")[2]: round(value, 4) for name, value in logged.items()}
-        return cls(metrics=metrics, videos=int(metrics["videos"]), captions=int(metrics["captions"]), **facts)
+        protocol = Protocol(videos=int(metrics["videos"]), captions=int(metrics["captions"]), **under)
+        return cls(metrics=metrics, protocol=protocol, **facts)
 
     @classmethod
     def read(cls, path: Path) -> "Results":
         """What `write` wrote.
 
         Raises:
-            UserError: no such file, or one that holds something else.
+            UserError: no such file, one that holds something else, or one of an older version.
         """
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, json.JSONDecodeError, TypeError) as error:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(content, dict) and "metrics" in content and "protocol" not in content:
+                raise UserError(
+                    f"{path}: of an older version, without the protocol that it was measured under; measure its "
+                    "checkpoint again: python -m retrieval.evaluate ckpt_path=<run>/checkpoints/best.ckpt"
+                )
+            return cls(**content | {"protocol": Protocol.of_json(content["protocol"])})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, UserError):
+                raise
             raise UserError(f"{path}: not a job's results ({error}); run the job again") from error
 
     def write(self, folder: Path) -> None:
@@ -92,8 +92,7 @@ class Results:
         Raises:
             UserError: it cannot be written.
         """
-        fields = {name: value for name, value in asdict(self).items() if name != "metrics" and value is not None}
-        fields |= {"selected_on": self.selected_on, "metrics": self.metrics}
+        fields = asdict(self) | {"protocol": self.protocol.to_json()}
         if is_first_process():
             write_json(folder / METRICS, fields)
 
@@ -103,14 +102,11 @@ class Results:
         tell(*(self._table(rescoring) for rescoring in ["", *self._rescorings()]))
 
     def _facts(self) -> dict[str, str]:
-        names = ("data", "backbone", "reducer", "head", "frames", "words")
-        facts = {"split": f"{self.split}, {self.videos:,} videos, {self.captions:,} captions"}
-        facts |= {name: str(getattr(self, name)) for name in names}
-        chosen = f", chosen on {self.selected_on}" if self.selected_on else ""
-        facts["checkpoint"] = f"{self.checkpoint}{chosen}"
+        names = ("data", "backbone", "reducer", "head", "checkpoint")
+        facts = {name: str(getattr(self, name)) for name in names} | self.protocol.facts()
         facts["cost"] = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in self.cost.items())
         if self.trained_parameters is not None:
-            facts["trained"] = f"{self.trained_parameters:,} parameters"
+            facts["moved"] = f"{self.trained_parameters:,} parameters"
         return facts
 
     def _rescorings(self) -> list[str]:
@@ -118,7 +114,12 @@ class Results:
 
     def _table(self, rescoring: str) -> Table:
         label = f", rescored by {rescoring}" if rescoring else ""
-        table = Table(title=f"{self.split} split: {self.videos} videos, {self.captions} captions{label}")
+        under = self.protocol
+        both = self.metrics.get("/".join(filter(None, (rescoring, "both/r_sum"))))
+        table = Table(
+            title=f"{under.split} split: {under.videos} videos, {under.captions} captions{label}",
+            caption=None if both is None else f"both directions: R-Sum {both:.1f} (of 600)",
+        )
         for heading in ("", *COLUMNS.values()):
             table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
         for direction, name in DIRECTIONS.items():

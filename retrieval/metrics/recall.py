@@ -1,11 +1,13 @@
-"""Text-video retrieval metrics: recall at 1, 5 and 10 (percent), R-Sum, median and mean rank, in both directions.
+"""Text-video retrieval metrics: recall at 1, 5 and 10 (percent), sums and means of them, median and mean rank.
 
-Keys: `t2v/r_at_1`, `t2v/r_at_5`, `t2v/r_at_10`, `t2v/r_sum` (the sum of the three), `t2v/median_rank`, `t2v/mean_rank`,
-the same under `v2t/`, and `r_sum`, the sum of all six recalls (600 at best). A rescoring adds all of them once more
-under its name (`dual_softmax/t2v/r_at_1`) and leaves the plain ones as they are; `qb_norm`, which rescores t2v alone,
-adds neither `v2t/` nor `r_sum`. How ranks are counted: `ranks.py`.
+Keys: `t2v/r_at_1`, `t2v/r_at_5`, `t2v/r_at_10`, `t2v/r_sum` (the sum of the three, 300 at best: TempMe's R-Sum),
+`t2v/geometric_mean` (of the three, 100 at best), `t2v/median_rank`, `t2v/mean_rank`, the same under `v2t/`, and
+`both/r_sum`, the sum of all six recalls (600 at best). A rescoring adds all of them once more under its name
+(`dual_softmax/t2v/r_at_1`) and leaves the plain ones as they are; `qb_norm`, which rescores t2v alone, adds neither
+`v2t/` nor `both/`. How ranks are counted: `ranks.py`.
 """
 
+from math import prod
 from typing import Any
 
 import torch
@@ -21,11 +23,12 @@ CHUNK = 2048
 
 
 def summarise_ranks(ranks: Int[Tensor, " query"]) -> dict[str, float]:
-    """Recalls in percent, their sum, and the median (mean of the middle two) and mean of ranks that count from 1."""
+    """Recalls in percent, their sum and geometric mean, and median (of the middle two) and mean of ranks from 1 on."""
     recalls = {f"r_at_{k}": 100 * (ranks <= k).double().mean().item() for k in (1, 5, 10)}
+    together = {"r_sum": sum(recalls.values()), "geometric_mean": prod(recalls.values()) ** (1 / len(recalls))}
     middle = ranks.sort().values[[(len(ranks) - 1) // 2, len(ranks) // 2]]
     averages = {"median_rank": middle.double().mean().item(), "mean_rank": ranks.double().mean().item()}
-    return recalls | {"r_sum": sum(recalls.values())} | averages
+    return recalls | together | averages
 
 
 @torch.no_grad()
@@ -77,12 +80,12 @@ def retrieval_metrics(
 
 
 def _metrics(prefix: str, scores: Scores, directions: tuple[str, ...], *ranked: Any) -> dict[str, float]:
-    """The metrics of `directions`, and `r_sum` where these are both; `ranked` goes to `retrieval_ranks`."""
+    """The metrics of `directions`, and `both/r_sum` where these are both; `ranked` goes to `retrieval_ranks`."""
     ranks = dict(zip(DIRECTIONS, retrieval_ranks(scores, *ranked), strict=True))
     values = {way: summarise_ranks(ranks[way]) for way in directions}
     metrics = {f"{prefix}{way}/{name}": value for way in values for name, value in values[way].items()}
     if directions == DIRECTIONS:
-        metrics[f"{prefix}r_sum"] = sum(value["r_sum"] for value in values.values())
+        metrics[f"{prefix}both/r_sum"] = sum(value["r_sum"] for value in values.values())
     return metrics
 
 

@@ -66,7 +66,7 @@ class RetrievalMetrics(Metric):
         >>> metrics = RetrievalMetrics()
         >>> metrics.update_videos(torch.eye(3), torch.tensor([7, 8, 9]))
         >>> metrics.update_captions(torch.eye(3), torch.arange(3), video_index=torch.tensor([7, 8, 9]))
-        >>> metrics.compute()["r_sum"]
+        >>> metrics.compute()["both/r_sum"]
         600.0
     """
 

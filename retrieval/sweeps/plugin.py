@@ -11,7 +11,7 @@ and all that stands on it are loaded once a sweep runs.
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
@@ -47,7 +47,7 @@ class JobSweeper(Sweeper):
     config: DictConfig
     launcher: Launcher
 
-    def __init__(self, grids: Sequence[dict[str, Any]] = (), params: dict[str, Any] | None = None) -> None:
+    def __init__(self, grids: Sequence[Mapping[str, Any]] = (), params: Mapping[str, Any] | None = None) -> None:
         self.grids = grids
         self.params = params or {}
 

@@ -45,6 +45,10 @@ def run_sweep(points: Sequence[Point], compose: Callable[[Point], DictConfig], l
     before = [state(job.folder) for job in jobs]
     _announce(jobs, before)
     todo = [job for job, found in zip(jobs, before, strict=True) if _is_to_run(job, found)]
+    if todo and "reproduction" in todo[0].config:
+        from retrieval.sweeps import reproduction  # imports torch
+
+        reproduction.prepare([job.config for job in todo], todo[0].folder.parent)
     for job in todo:
         save_config(job.config)
     stopped = None
@@ -164,6 +168,11 @@ def _conclude(jobs: Sequence[Job], stopped: str | None) -> None:
         from retrieval.sweeps.report.table import overview  # imports pandas
 
         print(overview([job.folder for job in jobs]))
+        if "reproduction" in jobs[0].config:
+            from retrieval.sweeps import reproduction
+
+            row = jobs[0].config.reproduction.row
+            print(f"card: {reproduction.write_card([job.folder for job in jobs], row, folder)}")
         print(f"report: python -m retrieval.report {shlex.quote(str(folder))}")
     if left:
         reason = f"the launcher stopped ({stopped}); " if stopped else ""

@@ -130,14 +130,16 @@ def differences(folder: Path, config: DictConfig) -> list[str]:
 
 
 def knobs(config: Any) -> dict[str, Any]:
-    """All knobs of a job by their dotted names, but for those that only say where it is and what it goes on from."""
+    """All knobs of a job by their dotted names, but for those that only say where it is, what it goes on from, and what
+    the sweep checks before it and compares with in the end.
+    """
     plain: Any = OmegaConf.to_container(config, resolve=True)
     folder = str(plain["run_dir"])
     leaves = _leaves(plain, "")
     return {
         name: value.replace(folder, "<run_dir>") if isinstance(value, str) else value
         for name, value in leaves.items()
-        if name != "output" and (name, value) != ("ckpt_path", LAST)
+        if name != "output" and not name.startswith("reproduction.") and (name, value) != ("ckpt_path", LAST)
     }
 
 

@@ -19,7 +19,12 @@ KNOBS = {
     "reducer.num_segments": "segments",
     "reducer.merge_ratio": "merge ratio",
 }
-RECALLS = {"t2v/r_at_1": "text to video, R@1", "v2t/r_at_1": "video to text, R@1", "r_sum": "R-Sum"}
+RECALLS = {
+    "t2v/r_at_1": "text to video, R@1",
+    "v2t/r_at_1": "video to text, R@1",
+    "t2v/r_sum": "text to video, R-Sum (of 300)",
+    "both/r_sum": "both directions, R-Sum (of 600)",
+}
 WIDE = Layout(w=24, h=12)
 HALF = Layout(w=12, h=10)
 THIRD = Layout(w=8, h=8)

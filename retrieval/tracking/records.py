@@ -1,15 +1,15 @@
 """What W&B is told of a run as a whole: config, git revision, summary. All of it does nothing without a W&B logger."""
 
-import subprocess
 from collections.abc import Callable, Mapping
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import lightning as L
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from omegaconf import DictConfig, OmegaConf
+
+from retrieval.jobs.environment import revision
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -51,7 +51,7 @@ def log_config(trainer: L.Trainer, config: DictConfig, reducer: str) -> None:
     if run := wandb_run(trainer):
         settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
         knobs = {knob: find_knob(settings["reducer"], knob) for knob in REDUCER_KNOBS}
-        facts = {"reducer": settings["reducer"] | knobs | {"name": reducer}, "git_revision": git_revision()}
+        facts = {"reducer": settings["reducer"] | knobs | {"name": reducer}, "git_revision": revision()[0]}
         run.config.update(settings | facts, allow_val_change=True)
 
 
@@ -69,12 +69,3 @@ def find_knob(reducer: Mapping[str, Any], knob: str) -> Any:
         parts = (find_knob(part, knob) for part in reducer.get("reducers", []))
         return next((found for found in parts if found is not None), None)
     return ", ".join(map(str, value)) if isinstance(value, list) else value
-
-
-def git_revision() -> str | None:
-    """The commit that this package is at, wherever the job was started; None outside a git repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

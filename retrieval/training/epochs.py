@@ -10,14 +10,14 @@ VALUES = {
     "loss": "train/loss_epoch",
     "val t2v R@1": "val/t2v/r_at_1",
     "v2t R@1": "val/v2t/r_at_1",
-    "R-Sum": "val/r_sum",
+    "both R-Sum": "val/both/r_sum",
     "videos/s": "train/videos_per_second",
 }
 _log = logging.getLogger(__name__)
 
 
 class EpochLines(L.Callback):
-    """Logs `epoch 3/8: loss 1.93, val t2v R@1 12.3, v2t R@1 14.1, R-Sum 210.4, videos/s 71, 2 min 10 s left`."""
+    """Logs `epoch 3/8: loss 1.93, val t2v R@1 12.3, v2t R@1 14.1, both R-Sum 210.4, videos/s 71, 2 min left`."""
 
     def __init__(self) -> None:
         self.since, self.first = 0.0, 0

@@ -25,8 +25,10 @@ from retrieval.training.building import (
     build_module,
     build_trainer,
 )
-from retrieval.training.experiment import recalled, selected_on
+from retrieval.training.card import TrainingRecord, measured_under
+from retrieval.training.experiment import recalled
 from retrieval.training.start import Start
+from retrieval.training.usage import Usage
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ def train(config: DictConfig) -> float:
     facts = _facts(config, module.model)
     folder = start_run(config)
     start = Start(facts | _sizes(config, module.model) | {"run": str(folder)})
-    trainer = build_trainer(config, start)
+    trainer = build_trainer(config, start, TrainingRecord(config), Usage(folder))
     best = best_checkpoint(trainer)
     log_config(trainer, config, facts["reducer"])
     trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
@@ -54,7 +56,7 @@ def train(config: DictConfig) -> float:
     if not best.best_model_path:
         raise UserError("validation never ran, so no checkpoint was chosen: lower trainer.check_val_every_n_epoch")
     metrics = trainer.test(module, data, ckpt_path=best.best_model_path, weights_only=True, verbose=False)[0]
-    epoch = read_checkpoint(Path(best.best_model_path))["epoch"]
+    content = read_checkpoint(Path(best.best_model_path))
     trained = trained_parameters(module.model)
     if lora_rank(module.model) is not None and trainer.is_global_zero:
         save_adapter(module.model, folder / "adapter")
@@ -63,13 +65,9 @@ def train(config: DictConfig) -> float:
     log_summary(trainer, costs | {"trained_parameters": trained})
     results = Results.measured(
         metrics,
+        measured_under(trainer, config, "test", content),
         **facts,
-        split="test",
-        frames=config.data.frames,
-        words=config.words,
-        checkpoint=f"best {best.monitor} (epoch {epoch})",
-        selected_on=data.selected_on,
-        seed=config.seed,
+        checkpoint=f"best {best.monitor} (epoch {content['epoch']})",
         trained_parameters=trained,
         cost=costs,
     )
@@ -96,16 +94,13 @@ def evaluate(asked: DictConfig) -> None:
     folder = start_run(config)
     asked.run_dir = config.run_dir  # for who cleans up after a mistake
     start = Start(facts | _sizes(config, module.model) | {"run": str(folder)})
-    metrics = build_trainer(config, start).test(module, data, verbose=False)[0]
+    trainer = build_trainer(config, start)
+    metrics = trainer.test(module, data, verbose=False)[0]
     results = Results.measured(
         metrics,
+        measured_under(trainer, config, config.split, content),
         **facts,
-        split=config.split,
-        frames=config.data.frames,
-        words=config.words,
         checkpoint=config.ckpt_path or f"{config.backbone.source}, as it is",
-        selected_on=selected_on(content),
-        seed=config.seed,
         cost=cost(module.model, config.data.frames, config.words),
     )
     results.write(folder)

@@ -21,6 +21,8 @@ def test_two_processes_evaluate_a_checkpoint_as_one(place, finished):
     for name, trainer in (("one", "default"), ("two", "ddp_cpu")):
         execute([sys.executable, "-m", "retrieval.evaluate", f"name={name}", f"trainer={trainer}", *arguments])
     one, two = (json.loads(next(place.glob(f"{name}/*/metrics.json")).read_text()) for name in ("one", "two"))
+    for each in (one, two):
+        assert each["protocol"].pop("hardware").startswith(f"{each['protocol'].pop('devices')} x ")
     assert one == two
 
 
@@ -33,14 +35,20 @@ def evaluated(place: Path, name: str, *arguments: str) -> dict:
 def test_a_checkpoint_alone_says_what_it_is_evaluated_on(place, finished):
     again = evaluated(place, "evaluated", f"ckpt_path={finished / 'checkpoints' / 'best.ckpt'}")
     trained = json.loads((finished / "metrics.json").read_text())
-    for fact in ("metrics", "data", "backbone", "reducer", "head", "frames", "words", "selected_on", "videos"):
+    for fact in ("metrics", "data", "backbone", "reducer", "head", "protocol"):  # with how it was trained
         assert again[fact] == trained[fact]
+    training = trained["protocol"]["training"]
+    assert (training["selected_by"], training["selected_on"]) == ("val/both/r_sum", "val")
+    assert (training["batch"], training["devices"], training["precision"]) == (8, 1, "32-true")
+    assert (training["videos"], training["captions"], training["pairs"]) == (16, 48, "video")
+    assert training["sampler"] == "even_frames, rate 1.0"
 
 
 def test_what_is_changed_against_the_training_is_told(place, finished, capsys):
     checkpoint = f"ckpt_path={finished / 'checkpoints' / 'best.ckpt'}"
     again = evaluated(place, "changed", checkpoint, "words=16", "data.corpus.test=4")
-    assert (again["words"], again["videos"], again["frames"]) == (16, 4, 12)
+    assert [again["protocol"][name] for name in ("words", "videos", "frames")] == [16, 4, 12]
+    assert again["protocol"]["training"]["words"] == 32
     told = capsys.readouterr().out
     assert "warning: words=16, but the checkpoint was trained with 32" in told
     assert "warning: data.corpus.test=4, but the checkpoint was trained with 8" in told
@@ -110,7 +118,7 @@ def test_a_damaged_file_is_left_out(finished, folder, capsys):
     knobs = ["data.on_error=skip", "data.num_workers=0"]
     call(evaluate, *evaluate_folder(finished, folder / "runs", folder, folder / "captions.csv", *knobs))
     results = json.loads(next(folder.glob("runs/folder/*/metrics.json")).read_text())
-    assert results["videos"] == 3
+    assert results["protocol"]["videos"] == 3
     assert "warning: 1 videos could not be read:" in capsys.readouterr().out
     assert "1 videos could not be read:" in next(folder.glob("runs/folder/*/evaluate.log")).read_text()
 
@@ -120,7 +128,7 @@ def test_a_folder_of_real_videos_is_evaluated(finished, tmp_path):
     videos, captions = CLIPS / "videos", CLIPS / "captions.csv"
     call(evaluate, *evaluate_folder(finished, tmp_path, videos, captions, "data.num_workers=0"))
     results = json.loads(next(tmp_path.glob("folder/*/metrics.json")).read_text())
-    assert (results["videos"], results["captions"]) == (12, 36)
+    assert (results["protocol"]["videos"], results["protocol"]["captions"]) == (12, 36)
 
 
 def test_a_picture_is_drawn_of_a_checkpoints_own_reducer(place, capsys):
@@ -138,5 +146,8 @@ def test_a_picture_is_drawn_of_a_checkpoints_own_reducer(place, capsys):
 def test_the_jobs_of_a_sweep_evaluate_into_their_folders(place, finished):
     checkpoint = f"ckpt_path={finished / 'checkpoints' / 'best.ckpt'}"
     call(evaluate, "-m", checkpoint, "split=val,test", f"hydra.sweep.dir={place / 'splits'}", f"output={place}")
-    splits = {path.parent.name: json.loads(path.read_text())["split"] for path in place.glob("splits/*/metrics.json")}
+    splits = {
+        path.parent.name: json.loads(path.read_text())["protocol"]["split"]
+        for path in place.glob("splits/*/metrics.json")
+    }
     assert splits == {"split-val": "val", "split-test": "test"}

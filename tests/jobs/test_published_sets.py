@@ -49,30 +49,31 @@ def run(tmp_path, root):
 @pytest.mark.parametrize("name", SETS)
 def test_a_set_trains_and_evaluates(name, run):
     folder, results = run(train, name, *TRAINING)
-    assert results["split"] == "test"
-    assert results["frames"] == 2
-    assert results["videos"] == TEST
-    assert results["captions"] == (sum(MSVD_CAPTIONS) if name == "msvd" else TEST)
+    assert results["protocol"]["split"] == "test"
+    assert results["protocol"]["frames"] == 2
+    assert results["protocol"]["videos"] == TEST
+    assert results["protocol"]["captions"] == (sum(MSVD_CAPTIONS) if name == "msvd" else TEST)
     assert results["metrics"]["videos_without_caption"] == results["metrics"]["captions_without_video"] == 0
     held_out = f"1 of {TRAIN} training videos, held out with seed 0"
-    assert results["selected_on"] == (held_out if name in ("msrvtt", "activitynet") else "val")
-    recall = results["metrics"]["t2v/r_at_1"] * results["captions"] / 100
+    assert results["protocol"]["training"]["selected_on"] == (held_out if name in ("msrvtt", "activitynet") else "val")
+    recall = results["metrics"]["t2v/r_at_1"] * results["protocol"]["captions"] / 100
     assert recall == pytest.approx(round(recall), abs=1e-3)  # of that many captions
     sets = results["metrics"]["v2t/r_at_1"] * TEST / 100
     assert sets == pytest.approx(round(sets), abs=1e-3)  # of the videos' caption sets
 
     _, again = run(evaluate, name, f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}")
     assert again["metrics"] == results["metrics"]
-    assert again["selected_on"] == results["selected_on"]
+    assert again["protocol"]["training"] == results["protocol"]["training"]
 
 
 @pytest.mark.slow
 def test_selection_on_test_is_written_into_the_results(run, capsys):
     folder, results = run(train, "msrvtt", "data.validate_on_test=true", *TRAINING)
-    assert results["selected_on"] == "test"
+    assert results["protocol"]["training"]["selected_on"] == "test"
     assert "chosen on test" in capsys.readouterr().out
-    assert run(evaluate, "msrvtt", f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}")[1]["selected_on"] == "test"
-    assert run(evaluate, "msrvtt")[1]["selected_on"] is None
+    _, again = run(evaluate, "msrvtt", f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}")
+    assert again["protocol"]["training"]["selected_on"] == "test"
+    assert run(evaluate, "msrvtt")[1]["protocol"]["training"] is None
 
 
 @pytest.mark.slow
@@ -81,7 +82,7 @@ def test_qb_norm_is_labelled_beside_the_plain_metrics(run, capsys):
     assert "rescored by qb_norm" in capsys.readouterr().out
     rescored = {name for name in results["metrics"] if name.startswith("qb_norm/")}
     assert {name.removeprefix("qb_norm/") for name in rescored} == {n for n in results["metrics"] if n[:4] == "t2v/"}
-    assert results["captions"] == sum(MSVD_CAPTIONS)
+    assert results["protocol"]["captions"] == sum(MSVD_CAPTIONS)
     checkpoint = f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
     _, again = run(evaluate, "msvd", "metrics.rescoring=qb_norm", "data.bank_size=100", checkpoint)
     assert again["metrics"] == results["metrics"]
@@ -103,7 +104,7 @@ def test_a_rescoring_that_cannot_be_is_one_line(run, tmp_path):
 @pytest.mark.slow
 def test_the_official_split_of_msrvtt_ranks_all_captions(run):
     results = run(evaluate, "msrvtt", "data.corpus.partition=full")[1]
-    assert (results["videos"], results["captions"]) == (TEST, 20 * TEST)
+    assert (results["protocol"]["videos"], results["protocol"]["captions"]) == (TEST, 20 * TEST)
 
 
 @pytest.mark.slow
@@ -123,7 +124,7 @@ def test_prepared_frames_train_and_evaluate(tmp_path, run, capsys):
     call(prepare, *preparing, f"output={tmp_path / 'findings'}")
     stored = [f"data.root={tmp_path}", "data.frames_from=store"]
     folder, results = run(train, "msvd", *stored, *TRAINING)
-    assert results["videos"] == TEST
+    assert results["protocol"]["videos"] == TEST
     checkpoint = f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
     assert run(evaluate, "msvd", *stored, checkpoint)[1]["metrics"] == results["metrics"]
     with pytest.raises(SystemExit, match=r"was written with .*quality=95.*, this run has .*quality=90"):

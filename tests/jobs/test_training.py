@@ -18,9 +18,9 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def test_a_run_leaves_its_config_log_metrics_and_checkpoints(finished):
     results = json.loads((finished / "metrics.json").read_text())
-    assert results["split"] == "test"
-    assert results["checkpoint"].startswith("best val/r_sum (epoch ")
-    assert (results["videos"], results["captions"]) == (8, 24)
+    assert results["protocol"]["split"] == "test"
+    assert results["checkpoint"].startswith("best val/both/r_sum (epoch ")
+    assert (results["protocol"]["videos"], results["protocol"]["captions"]) == (8, 24)
     assert 0 <= results["metrics"]["t2v/r_at_1"] <= 100
     assert (finished / "config.yaml").is_file()
     log = (finished / "train.log").read_text()

@@ -40,7 +40,10 @@ def naive_metrics(t2v, v2t, owner, prefix=""):
     ranks = naive_ranks(t2v, v2t, owner)
     metrics = {f"{prefix}{way}/r_at_{k}": 100 * np.mean(rank <= k) for way, rank in ranks.items() for k in (1, 5, 10)}
     sums = {f"{prefix}{way}/r_sum": sum(v for key, v in metrics.items() if f"{way}/" in key) for way in ranks}
-    metrics |= sums | {f"{prefix}r_sum": sum(sums.values())}
+    metrics |= sums | {f"{prefix}both/r_sum": sum(sums.values())}
+    for way, rank in ranks.items():
+        recalls = [np.mean(rank <= k) for k in (1, 5, 10)]
+        metrics[f"{prefix}{way}/geometric_mean"] = 100 * np.cbrt(np.prod(recalls))
     for way, rank in ranks.items():
         metrics |= {f"{prefix}{way}/median_rank": np.median(rank), f"{prefix}{way}/mean_rank": rank.mean()}
     return metrics
@@ -67,7 +70,7 @@ def test_published_numbers(section, chunk):
     for way, name in {"t2v": "text_to_video", "v2t": "video_to_text"}.items():
         for key, ours in PUBLISHED.items():
             assert metrics[f"{way}/{ours}"] == pytest.approx(expected[name][key], abs=1e-4)
-    assert metrics["r_sum"] == pytest.approx(
+    assert metrics["both/r_sum"] == pytest.approx(
         sum(way[k] for way in expected.values() for k in ("R1", "R5", "R10")), abs=1e-3
     )
 
@@ -113,12 +116,12 @@ def test_perfect_and_constant_features(captions_per_video, rescoring):
     prefix = f"{rescoring}/" if rescoring else ""
     owner = torch.arange(50).repeat(captions_per_video)
     perfect = retrieval_metrics(feature_scores(torch.eye(50)[owner], torch.eye(50)), 50, owner, rescoring)
-    assert perfect[f"{prefix}r_sum"] == 600
+    assert perfect[f"{prefix}both/r_sum"] == 600
     assert perfect[f"{prefix}t2v/mean_rank"] == perfect[f"{prefix}v2t/median_rank"] == 1
     constant = torch.randn(1, 512, generator=torch.Generator().manual_seed(0))
     scores = feature_scores(constant.expand(len(owner), -1), constant.expand(50, -1))
     worst = retrieval_metrics(scores, 50, owner, rescoring, chunk=7)
-    assert worst[f"{prefix}r_sum"] == 0
+    assert worst[f"{prefix}both/r_sum"] == 0
     assert worst[f"{prefix}t2v/mean_rank"] == worst[f"{prefix}v2t/mean_rank"] == 50
 
 
@@ -154,7 +157,7 @@ def test_metric_drops_repeats_and_counts_what_has_no_partner():
     result = metrics.compute()
     counts = {"videos": 3, "captions": 2, "videos_without_caption": 1, "captions_without_video": 2}
     assert counts.items() <= result.items()
-    assert result["r_sum"] == 600
+    assert result["both/r_sum"] == 600
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -162,7 +165,7 @@ def test_metric_takes_every_float_type(dtype):
     metrics = RetrievalMetrics(rescoring="dual_softmax")
     metrics.update_videos(torch.eye(20, dtype=dtype), torch.arange(20))
     metrics.update_captions(torch.eye(20, dtype=dtype), torch.arange(20), torch.arange(20))
-    assert metrics.compute()["dual_softmax/r_sum"] == metrics.compute()["r_sum"] == 600
+    assert metrics.compute()["dual_softmax/both/r_sum"] == metrics.compute()["both/r_sum"] == 600
     assert all(features.dtype == torch.float32 for features in metrics.features)
 
 

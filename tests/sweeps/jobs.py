@@ -5,6 +5,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from retrieval.jobs.files import write_json
+from retrieval.jobs.protocol import Protocol, Training
 from retrieval.jobs.results import Results
 from retrieval.jobs.runs import CONFIG, ERROR
 from retrieval.sweeps.report.rows import METRICS
@@ -21,7 +22,13 @@ def chain(segments: int, ratio: float) -> dict:
 
 
 def write_job(
-    folder: Path, reducer: dict | None, seed: int, r_sum: float | None, gmacs: float = 0.2, **knobs: object
+    folder: Path,
+    reducer: dict | None,
+    seed: int,
+    r_sum: float | None,
+    gmacs: float = 0.2,
+    selected_on: str = "val",
+    **knobs: object,
 ) -> None:
     """A job as a sweep leaves it; failed where it has no result.
 
@@ -31,6 +38,7 @@ def write_job(
         seed: the run's.
         r_sum: what it reached.
         gmacs: what it cost.
+        selected_on: what its checkpoint was chosen on.
         knobs: all others that its config has beside `data.frames` and `data.seed`; `data` adds to those.
     """
     folder.mkdir(parents=True)
@@ -42,9 +50,14 @@ def write_job(
     if r_sum is None:
         (folder / ERROR).write_text("Traceback …")
         return
+    training = Training(selected_by="val/both/r_sum", selected_on=selected_on, seed=seed)
+    protocol = Protocol(
+        split="test", videos=5, captions=9, frames=4, sampler="even_frames", words=32, precision="32-true", devices=1,
+        seed=seed, hardware="1 x CPU", training=training,
+    )  # fmt: skip
     Results(
-        split="test", data="shapes", backbone="tiny", reducer="some", head="mean", frames=4, words=32, seed=seed,
-        checkpoint=f"best val/r_sum (epoch {seed})", selected_on="val", videos=5, captions=9,
-        cost=COST | {"video_gmacs": gmacs}, metrics=dict.fromkeys(METRICS.values(), r_sum / 6) | {"r_sum": r_sum},
+        data="shapes", backbone="tiny", reducer="some", head="mean", protocol=protocol,
+        checkpoint=f"best val/both/r_sum (epoch {seed})",
+        cost=COST | {"video_gmacs": gmacs}, metrics=dict.fromkeys(METRICS.values(), r_sum / 6) | {"both/r_sum": r_sum},
     ).write(folder)  # fmt: skip
     write_json(folder / VALUE, 1.0)

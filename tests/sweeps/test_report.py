@@ -19,7 +19,7 @@ from retrieval.report import main
 from retrieval.sweeps.report import pareto_front, write_report
 from retrieval.sweeps.report.jobs import read_sweep, reducer_name
 from retrieval.sweeps.report.latency import measure
-from retrieval.sweeps.report.rows import summarize
+from retrieval.sweeps.report.rows import GAIN, summarize
 from retrieval.sweeps.report.table import facts, overview
 from retrieval.sweeps.states import VALUE
 from tests.sweeps.jobs import NONE, chain, write_job
@@ -42,7 +42,7 @@ def test_jobs_that_differ_in_their_seed_are_one_row(sweep):
     write_report(sweep, measure_latency=False)
     rows = pd.read_csv(sweep / "report.csv").set_index("reducer")
     none = rows.loc["none"]
-    assert (none["R-Sum"], none["R-Sum sd"], none["seeds"]) == (310.0, 10.0, 3)
+    assert (none[GAIN], none[f"{GAIN} sd"], none["seeds"]) == (310.0, 10.0, 3)
     assert len(rows.loc["Pooling + TempMe"]) == 4
 
 
@@ -51,6 +51,25 @@ def test_knobs_are_those_in_which_jobs_differ_and_no_others(sweep):
     rows = pd.read_csv(sweep / "report.csv")
     assert list(rows.columns)[:3] == ["reducer", "num_segments", "merge_ratio"]  # neither `frames`, which follows
     assert "block" not in rows
+
+
+def test_numbers_of_another_protocol_have_a_row_of_their_own_and_beat_nobody(tmp_path):
+    for seed, (selected_on, r_sum) in enumerate([("val", 300.0), ("test", 330.0), ("val", 304.0), ("test", None)]):
+        write_job(tmp_path / str(seed), NONE, seed, r_sum, selected_on=selected_on)
+    text = write_report(tmp_path, measure_latency=False)[1].read_text()
+    rows = pd.read_csv(tmp_path / "report.csv")
+    assert rows[[GAIN, "seeds", "protocol.training.selected_on"]].to_numpy().tolist() == [
+        [302.0, 2, "val"],
+        [330.0, 1, "test"],
+    ]
+    assert rows["protocol.hardware"].tolist() == ["1 x CPU", "1 x CPU"]
+    assert rows["protocol.training.seed"].tolist() == ["0 / 2", "1"]
+    assert rows["state"].tolist() == ["2 finished, 1 failed", "finished"]  # a failed job says nothing of its protocol
+    assert rows[f"{GAIN} sd"].isna().tolist() == [False, True]  # of one seed there is no deviation
+    assert rows["front by GMACs"].all()
+    assert "Protocol 1" in text
+    assert "Protocol 2" in text
+    assert "330.0 |" in text
 
 
 def columns_and_rows(folder: Path) -> tuple[list[str], list[tuple]]:
@@ -118,7 +137,7 @@ def test_failed_jobs_are_rows_with_their_state(sweep):
     rows = pd.read_csv(sweep / "report.csv")
     failed = rows[(rows["num_segments"] == 2) & (rows["merge_ratio"] == 0.3)].iloc[0]
     assert (failed["state"], failed["seeds"]) == ("1 failed", 0)
-    assert np.isnan(failed["R-Sum"])
+    assert np.isnan(failed[GAIN])
     assert "6 of 7 jobs have finished" in (sweep / "report.md").read_text()
 
 
@@ -131,13 +150,16 @@ def test_damaged_jobs_are_rows_with_their_state_and_take_nothing_from_the_others
     states = dict(zip(rows["reducer"], rows["state"], strict=True))
     assert states["damaged0"] == "1 damaged"  # a job without its config goes by its folder
     assert states["none"] == "3 finished, 2 damaged"
-    assert rows.set_index("reducer").loc["none", "R-Sum"] == 310.0
+    assert rows.set_index("reducer").loc["none", GAIN] == 310.0
     assert facts(jobs, None)[0] == "6 of 10 jobs have finished."
 
 
 def test_the_text_holds_all_and_says_what_the_numbers_are_of(sweep):
     text = write_report(sweep, measure_latency=False)[1].read_text()
-    assert "test split, 5 videos and 9 captions; checkpoint: best val/r_sum, chosen on val" in text
+    assert "Protocol 1: split: test, 5 videos, 9 captions (1.8 a video); frames: 4 (even_frames), 32 words;" in text
+    assert "32-true on 1 x CPU, seed 0 / 32-true on 1 x CPU, seed 1" in text
+    assert "chosen: by val/both/r_sum on val" in text
+    assert "Protocol 2" not in text
     assert "310.0 ± 10.0" in text
     assert "No picture against latency (ms): not measured." in text
     pictures = sorted(str(path.relative_to(sweep)) for path in sweep.glob("figures/*.png"))
@@ -156,7 +178,7 @@ def test_the_overview_has_a_line_for_each_setting_and_cuts_nothing(sweep):
 def test_the_front_is_marked(sweep):
     write_report(sweep, measure_latency=False)
     rows = pd.read_csv(sweep / "report.csv")
-    assert rows[rows["front by GMACs"]]["R-Sum"].tolist() == [290.0, 315.0]  # none costs as much and has 310
+    assert rows[rows["front by GMACs"]][GAIN].tolist() == [290.0, 315.0]  # none costs as much and has 310
 
 
 def test_pictures_without_data_are_left_out_and_named(tmp_path):
@@ -165,7 +187,7 @@ def test_pictures_without_data_are_left_out_and_named(tmp_path):
     text = (tmp_path / "report.md").read_text()
     assert "No curves: " in text
     assert "No heat map: " in text
-    assert [path.name for path in (tmp_path / "figures").glob("*.png")] == ["r_sum_against_gmacs.png"]
+    assert [path.name for path in (tmp_path / "figures").glob("*.png")] == ["both_r_sum_against_gmacs.png"]
 
 
 def test_latency_is_measured_once_for_a_sweep(tmp_path, monkeypatch):

@@ -70,7 +70,7 @@ def test_the_config_tells_what_ran(server, online):
 
 def test_losses_rates_and_recalls_are_there_for_each_epoch(server, online):
     rows = history(server, online)
-    for key in ("train/loss_epoch", "val/t2v/r_at_1", "val/v2t/r_at_10", "val/r_sum", "train/videos_per_second"):
+    for key in ("train/loss_epoch", "val/t2v/r_at_1", "val/v2t/r_at_10", "val/both/r_sum", "train/videos_per_second"):
         assert len(rows[key]) == 2, key
     assert any(key.startswith("lr-") for key in rows)
     assert all(value > 0 for value in rows["train/videos_per_second"])

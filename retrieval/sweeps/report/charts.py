@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from retrieval.sweeps.report.rows import FRONTS, knob_text
+from retrieval.sweeps.report.rows import FRONTS, GAIN, YARDSTICK, knob_text
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
@@ -32,15 +32,15 @@ def draw(rows: pd.DataFrame, knobs: list[str]) -> tuple[dict[str, Figure], list[
     figures, left_out = {}, []
     for front, cost in FRONTS.items():
         if rows.get(cost, pd.Series(dtype=float)).notna().any():
-            figures[f"R-Sum against {cost}"] = trade_off(rows, cost, front)
+            figures[f"both R-Sum against {cost}"] = trade_off(rows, cost, front)
         else:
             left_out.append(f"No picture against {cost}: not measured.")
     numeric = [knob for knob in knobs if _numbers(rows, knob) > 1]
     for knob in numeric:
-        figures[f"R-Sum over {knob}"] = curves(rows, knob, [other for other in knobs if other != knob])
+        figures[f"both R-Sum over {knob}"] = curves(rows, knob, [other for other in knobs if other != knob])
     pairs = [pair for pair in combinations(numeric, 2) if _vary_together(rows, *pair)]
     for down, across in pairs:
-        figures[f"R-Sum over {down} and {across}"] = heat_map(rows, down, across)
+        figures[f"both R-Sum over {down} and {across}"] = heat_map(rows, down, across)
     left_out += [] if numeric else ["No curves: no knob of a number has several values."]
     left_out += [] if pairs else ["No heat map: no reducer has several values of two knobs."]
     return figures, left_out
@@ -50,20 +50,22 @@ def trade_off(rows: pd.DataFrame, cost: str, front: str) -> Figure:
     """R-Sum against a cost, a marker a reducer; the Pareto front is a line, its members are numbered and named.
 
     Args:
-        rows: of the report's table, with `reducer`, `label`, `R-Sum`, `R-Sum sd`.
+        rows: of the report's table, with `reducer`, `label`, `GAIN` and its deviation.
         cost: the column that costs.
         front: the column that tells the members of the front.
     """
     figure, axis = _axes(cost)
     axis.margins(y=0.1)
     best = rows[rows[front]].sort_values(cost)
-    axis.plot(best[cost], best["R-Sum"], color="0.4", linewidth=1.2, drawstyle="steps-post", label="Pareto front")
+    for number, (_, line) in enumerate(best.groupby(YARDSTICK, dropna=False, sort=False)):
+        label = "" if number else "Pareto front"
+        axis.plot(line[cost], line[GAIN], color="0.4", linewidth=1.2, drawstyle="steps-post", label=label)
     for reducer, group in rows.groupby("reducer", sort=False):
         _points(axis, group, cost, _styles(rows)[reducer], reducer, linestyle="none")
-    axis.scatter(best[cost], best["R-Sum"], s=150, facecolors="none", edgecolors="black", linewidths=1.1)
+    axis.scatter(best[cost], best[GAIN], s=150, facecolors="none", edgecolors="black", linewidths=1.1)
     for number, (_, row) in enumerate(best.iterrows(), 1):
         place: dict[str, Any] = {"xytext": (-7, 8), "textcoords": "offset points", "ha": "right"}
-        axis.annotate(str(number), (row[cost], row["R-Sum"]), fontsize=8, fontweight="bold", **place)
+        axis.annotate(str(number), (row[cost], row[GAIN]), fontsize=8, fontweight="bold", **place)
         axis.plot([], [], " ", label=f"{number}  {row['label']}")
     _legend(axis)
     return figure
@@ -89,8 +91,8 @@ def heat_map(rows: pd.DataFrame, down: str, across: str) -> Figure:
     """Mean R-Sum over two knobs, one map for each reducer that has both; the values are written into the fields."""
     both = rows.dropna(subset=[down, across])
     reducers = list(dict.fromkeys(both["reducer"]))
-    grids = [both[both["reducer"] == name].pivot_table("R-Sum", down, across, dropna=False) for name in reducers]
-    low, high = both["R-Sum"].min(), both["R-Sum"].max()
+    grids = [both[both["reducer"] == name].pivot_table(GAIN, down, across, dropna=False) for name in reducers]
+    low, high = both[GAIN].min(), both[GAIN].max()
     figure = Figure(figsize=(4.6 * len(grids), 3.6), layout="constrained")
     for axis, name, grid in zip(figure.subplots(1, len(grids), squeeze=False)[0], reducers, grids, strict=True):
         image = axis.imshow(grid.to_numpy(), cmap="cividis", vmin=low, vmax=high, origin="lower", aspect="auto")
@@ -100,7 +102,7 @@ def heat_map(rows: pd.DataFrame, down: str, across: str) -> Figure:
         axis.set_xlabel(across)
         axis.set_ylabel(down)
         _write_values(axis, grid.to_numpy(), (low + high) / 2)
-    figure.colorbar(image, ax=figure.axes, label="R-Sum")
+    figure.colorbar(image, ax=figure.axes, label=GAIN)
     return figure
 
 
@@ -108,7 +110,7 @@ def _axes(x: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(9.5, 4.6), layout="constrained")
     axis = figure.subplots()
     axis.set_xlabel(x)
-    axis.set_ylabel("R-Sum")
+    axis.set_ylabel(GAIN)
     axis.grid(alpha=0.3, linewidth=0.6)
     axis.spines[["top", "right"]].set_visible(False)
     return figure, axis
@@ -116,10 +118,10 @@ def _axes(x: str) -> tuple[Figure, Axes]:
 
 def _points(axis: Axes, group: pd.DataFrame, x: str, style: tuple[str, str], label: str, **line: Any) -> None:
     """R-Sum over a column, with deviations as error bars where there are several seeds."""
-    deviations = group["R-Sum sd"].to_numpy(dtype=float)
+    deviations = group[f"{GAIN} sd"].to_numpy(dtype=float)
     bars = None if np.isnan(deviations).all() else np.nan_to_num(deviations)
     colour, marker = style
-    axis.errorbar(group[x], group["R-Sum"], yerr=bars, color=colour, marker=marker, label=label, **POINTS, **line)
+    axis.errorbar(group[x], group[GAIN], yerr=bars, color=colour, marker=marker, label=label, **POINTS, **line)
 
 
 def _legend(axis: Axes) -> None:

@@ -10,21 +10,44 @@ from jaxtyping import Bool, Float
 from retrieval.sweeps.report.jobs import JobResult
 from retrieval.sweeps.states import State, knobs
 
+GAIN = "both R-Sum (of 600)"
+"""The column that pictures and Pareto fronts go by."""
 METRICS = {
     "t2v R@1": "t2v/r_at_1",
     "t2v R@5": "t2v/r_at_5",
-    "t2v R-Sum": "t2v/r_sum",
+    "t2v R@10": "t2v/r_at_10",
+    "t2v R-Sum (of 300)": "t2v/r_sum",
+    "t2v geometric mean": "t2v/geometric_mean",
     "v2t R@1": "v2t/r_at_1",
     "v2t R@5": "v2t/r_at_5",
-    "v2t R-Sum": "v2t/r_sum",
-    "R-Sum": "r_sum",
+    "v2t R@10": "v2t/r_at_10",
+    "v2t R-Sum (of 300)": "v2t/r_sum",
+    "v2t geometric mean": "v2t/geometric_mean",
+    GAIN: "both/r_sum",
 }
-"""Columns of the table, and the names of the metrics in `metrics.json`."""
+"""Columns of the table, and the names of the metrics in `metrics.json`; sums say their best possible value."""
 COSTS = {"tokens": "output_tokens", "GMACs": "video_gmacs", "parameters": "parameters"}
 """Columns of the table, and the names of the costs in `metrics.json`."""
 FRONTS = {"front by GMACs": "GMACs", "front by latency": "latency (ms)"}
 """Columns that tell the members of a Pareto front, and what costs there."""
-FIXED = {"reducer", "seeds", "state", "folder", "label", "Pareto", *METRICS, *COSTS, *FRONTS, *FRONTS.values()}
+YARDSTICK = [
+    *(f"protocol.{name}" for name in ("split", "videos", "captions")),
+    *(f"protocol.training.{name}" for name in ("selected_by", "selected_on")),
+]
+"""Columns in which rows have to agree for one of them to beat another."""
+FIXED = {
+    "reducer",
+    "seeds",
+    "state",
+    "protocol",
+    "folder",
+    "label",
+    "Pareto",
+    *METRICS,
+    *COSTS,
+    *FRONTS,
+    *FRONTS.values(),
+}
 """Columns that no knob may take."""
 FOLLOWING = ("name", "data.store.folder", "data.store.root")
 """Knobs that only follow from others."""
@@ -34,25 +57,57 @@ TARGET = "._target_"
 def summarize(jobs: list[JobResult]) -> tuple[pd.DataFrame, list[str]]:
     """A row for jobs that differ only in their seed, and the names of the columns of the knobs in which jobs differ.
 
-    Beside the knobs a row has `reducer`, `seeds`, `state`, the metrics' means and standard deviations (`… sd`, n - 1),
-    the costs, `label`, which is what it is in words, and `folder`, that of its first job.
+    Beside the knobs a row has `reducer`, `seeds` (how many have finished), `state`, the metrics' means and standard
+    deviations (`… sd`, n - 1), the costs, `protocol`, which counts the protocols from 1, and its facts (`protocol.…`;
+    seeds, hardware and software as all of its jobs had them), `label`, which is what it is in words, and `folder`, that
+    of its first job. Numbers that were measured or trained under another protocol have a row of their own.
     """
     columns = _columns(jobs)
-    table = pd.DataFrame([_job_row(job, columns) for job in jobs])
+    table = pd.DataFrame([_job_row(job, columns, number) for job, number in zip(jobs, protocols(jobs), strict=True)])
     swept = list(dict.fromkeys(columns.values()))
     keys = ["reducer", *swept]
+    table["protocol"] = _with_unfinished(table, keys)
+    keys.append("protocol")
     groups = table.astype(dict.fromkeys(keys, object)).groupby(keys, dropna=False, sort=False)
-    return pd.DataFrame([_group_row(group, swept) for _, group in groups]), swept
+    rows = pd.DataFrame([_group_row(group, swept) for _, group in groups])
+    return rows.merge(_facts(jobs), on="protocol", how="left"), swept
+
+
+def protocols(jobs: Sequence[JobResult]) -> list[int | None]:
+    """Which protocol each job's numbers are of, counted from 1; None where there are no numbers."""
+    kinds = [job.results and tuple(job.results.protocol.comparable().items()) for job in jobs]
+    numbers = {kind: number for number, kind in enumerate(dict.fromkeys(filter(None, kinds)), 1)}
+    return [numbers.get(kind) if kind else None for kind in kinds]
+
+
+def _facts(jobs: Sequence[JobResult]) -> pd.DataFrame:
+    """The facts of each protocol, a row each."""
+    found = {number: job.results for job, number in zip(jobs, protocols(jobs), strict=True) if job.results}
+    facts = [
+        {"protocol": number} | {f"protocol.{name}": value for name, value in results.protocol.comparable().items()}
+        for number, results in found.items()
+    ]
+    return pd.DataFrame(facts or {"protocol": []}).astype({"protocol": object})
+
+
+def _with_unfinished(table: pd.DataFrame, keys: list[str]) -> pd.Series:
+    """The protocol of each job; one without numbers stands with the first that has some and the same knobs."""
+    filled = table.astype(dict.fromkeys(keys, object)).groupby(keys, dropna=False, sort=False)["protocol"]
+    return table["protocol"].astype(object).where(table["protocol"].notna(), filled.transform("first"))
 
 
 def with_fronts(rows: pd.DataFrame, latency: dict[str, Any] | None) -> pd.DataFrame:
-    """The rows with latency, where there is one, and whether they are on the Pareto fronts of R-Sum and cost."""
+    """The rows with latency, where there is one, and whether they are on the Pareto fronts of `GAIN` and cost."""
     rows = rows.copy()
     if latency is not None:
         rows["latency (ms)"] = rows["label"].map(latency["milliseconds"])
     for front, cost in FRONTS.items():
         if cost in rows:
-            rows[front] = pareto_front(*(rows[name].to_numpy(dtype=np.float64) for name in (cost, "R-Sum")))
+            rows[front] = False
+            for _, alike in rows.groupby(YARDSTICK, dropna=False):
+                rows.loc[alike.index, front] = pareto_front(
+                    *(alike[name].to_numpy(np.float64) for name in (cost, GAIN))
+                )
     return rows
 
 
@@ -72,13 +127,15 @@ def knob_text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _job_row(job: JobResult, columns: dict[str, str]) -> dict[str, Any]:
+def _job_row(job: JobResult, columns: dict[str, str], protocol: int | None) -> dict[str, Any]:
     metrics, costs = ({}, {}) if job.results is None else (job.results.metrics, job.results.cost)
     values = {name: _value(name, value) for name, value in knobs(job.config).items()}
     row = dict.fromkeys(columns.values()) | {columns[name]: values[name] for name in columns if name in values}
-    row |= {"reducer": job.reducer, "state": job.state, "folder": job.folder.name}
+    row |= {"reducer": job.reducer, "state": job.state, "folder": job.folder.name, "protocol": protocol}
     row |= {column: metrics.get(name, float("nan")) for column, name in METRICS.items()}
-    return row | {column: costs.get(name, float("nan")) for column, name in COSTS.items()}
+    row |= {column: costs.get(name, float("nan")) for column, name in COSTS.items()}
+    circumstances = {} if job.results is None else job.results.protocol.circumstances()
+    return row | {f"protocol.{name}": text for name, text in circumstances.items()}
 
 
 def _group_row(group: pd.DataFrame, swept: list[str]) -> dict[str, Any]:
@@ -88,7 +145,10 @@ def _group_row(group: pd.DataFrame, swept: list[str]) -> dict[str, Any]:
     row |= {name: finished[name].mean() for name in METRICS}
     row |= {f"{name} sd": finished[name].std() for name in METRICS}
     row |= {name: finished[name].max() for name in COSTS}
-    return row | {"folder": first["folder"], "label": ", ".join([first["reducer"], *known])}
+    label = ", ".join([first["reducer"], *known])
+    told = [name for name in finished if name.startswith("protocol.")]
+    row |= {name: " / ".join(dict.fromkeys(finished[name].dropna())) for name in told}
+    return row | {"protocol": first["protocol"], "folder": first["folder"], "label": label}
 
 
 def _states(group: pd.DataFrame) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from retrieval.jobs.cells import markdown_cell
 from retrieval.sweeps.report.jobs import JobResult, read_jobs
-from retrieval.sweeps.report.rows import FRONTS, METRICS, knob_text, summarize
+from retrieval.sweeps.report.rows import FRONTS, GAIN, METRICS, knob_text, protocols, summarize
 
 NOTHING = "-"
 DIGITS = {"GMACs": ".4f", "tokens": ",.0f", "parameters": ",.0f", "latency (ms)": ".2f"}
@@ -21,7 +21,7 @@ def overview(folders: Sequence[Path]) -> str:
         UserError: a damaged file.
     """
     rows, knobs = summarize(read_jobs(folders))
-    table = as_text(rows, knobs, metrics=("t2v R@1", "v2t R@1", "R-Sum"), numbers=("GMACs",))
+    table = as_text(rows, knobs, metrics=("t2v R@1", "v2t R@1", GAIN), numbers=("GMACs",))
     return table.to_string(index=False)
 
 
@@ -32,6 +32,8 @@ def as_text(
     columns: dict[str, Any] = {"reducer": rows["reducer"]}
     columns |= {knob: [NOTHING if pd.isna(value) else knob_text(value) for value in rows[knob]] for knob in knobs}
     columns |= {"seeds": rows["seeds"].map(str), "state": rows["state"]}
+    if rows["protocol"].nunique() > 1:
+        columns |= {"protocol": [_number(value, "") for value in rows["protocol"]]}
     columns |= {name: _spread(rows[name], rows[f"{name} sd"]) for name in metrics}
     columns |= {name: [_number(value, DIGITS[name]) for value in rows[name]] for name in numbers if name in rows}
     if any(front in rows for front in FRONTS):
@@ -46,17 +48,15 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def facts(jobs: list[JobResult], latency: dict[str, Any] | None) -> list[str]:
-    """What the numbers are of: the split, the checkpoints and what they were chosen on, and how latency was taken."""
+    """What the numbers are of: under which protocols they were measured, and how latency was taken."""
     finished = [job.results for job in jobs if job.results is not None]
-    splits = _each(f"{one.split} split, {one.videos} videos and {one.captions} captions" for one in finished)
-    checkpoints = _each(one.checkpoint.partition(" (")[0] for one in finished)
     sentences = [
         f"{len(finished)} of {len(jobs)} jobs have finished.",
-        f"Metrics: {splits}; checkpoint: {checkpoints}, chosen on {_each(one.selected_on for one in finished)}; "
-        f"{_each(one.frames for one in finished)} frames, {_each(one.words for one in finished)} words.",
-        "Recalls are in percent, means ± standard deviations over seeds; R-Sum adds R@1, R@5 and R@10 of both "
-        "directions. GMACs and tokens are of one video, in closed form. A star marks the Pareto front: nothing else "
-        "has a higher R-Sum at the same cost or less.",
+        *(f"Protocol {number}: {text}." for number, text in _protocols(jobs).items()),
+        "Recalls are in percent, means over as many seeds as the column seeds says, ± their standard deviation where "
+        "there are several; rows of different protocols are not compared. R-Sum adds R@1, R@5 and R@10 of a direction "
+        "(of 300, as TempMe's paper) or of both (of 600). GMACs and tokens are of one video, in closed form. A star "
+        "marks the Pareto front: nothing else has a higher R-Sum of both directions at the same cost or less.",
     ]
     if latency is not None:
         sentences.append(
@@ -67,8 +67,20 @@ def facts(jobs: list[JobResult], latency: dict[str, Any] | None) -> list[str]:
     return sentences
 
 
-def _each(values: Any) -> str:
-    return " / ".join(dict.fromkeys(map(str, values)))
+def _protocols(jobs: Sequence[JobResult]) -> dict[int, str]:
+    """Each protocol in words; seeds, hardware and software as all of its jobs had them."""
+    told: dict[int, list[dict[str, str]]] = {}
+    for job, number in zip(jobs, protocols(jobs), strict=True):
+        if job.results is not None and number is not None:
+            told.setdefault(number, []).append(job.results.protocol.facts())
+    return {
+        number: "; ".join(f"{name}: {_each(facts.get(name, NOTHING) for facts in each)}" for name in each[0])
+        for number, each in told.items()
+    }
+
+
+def _each(values: Iterable[str]) -> str:
+    return " / ".join(dict.fromkeys(values))
 
 
 def _fronts(row: pd.Series) -> str:

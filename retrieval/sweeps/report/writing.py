@@ -13,7 +13,7 @@ from retrieval.jobs.runs import LAST
 from retrieval.sweeps.report.charts import draw
 from retrieval.sweeps.report.jobs import JobResult, read_sweep
 from retrieval.sweeps.report.latency import latencies
-from retrieval.sweeps.report.rows import summarize, with_fronts
+from retrieval.sweeps.report.rows import GAIN, summarize, with_fronts
 from retrieval.sweeps.report.table import as_text, facts, markdown
 
 
@@ -34,7 +34,7 @@ def write_report(folder: Path, measure_latency: bool = True) -> list[Path]:
     latency = latencies(folder, models) if models else None
     rows = with_fronts(rows, latency)
     with rc_context({"text.parse_math": False}):  # a $ in a name is no formula
-        figures, left_out = draw(rows[rows["R-Sum"].notna()], knobs)
+        figures, left_out = draw(rows[rows[GAIN].notna()], knobs)
         images = [_save(folder, title, figure) for title, figure in figures.items()]
     csv, text = folder / "report.csv", folder / "report.md"
     table = rows.drop(columns=["label", "folder"]).map(csv_cell).rename(columns=csv_cell)
