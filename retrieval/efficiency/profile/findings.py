@@ -84,7 +84,7 @@ class Profile:
         """Write what there is; returns the files."""
         rows = {"reducers": self.reducers(), "trained": self.trained(), "measurements": self.measurements()}
         data, tokens, speed = (self.folder / name for name in ("profile.json", "tokens.png", "speed_up.png"))
-        write_json(data, self.facts | rows)
+        write_json(data, {**self.facts, **rows})
         draw_tokens_per_block(rows["reducers"]).savefig(tokens, dpi=150)
         compared = [row for row in rows["measurements"] if row["speed_up"]]
         if not compared:
