@@ -85,7 +85,7 @@ class Profile:
         """Write what there is; returns the files."""
         rows = {"reducers": self.reducers(), "trained": self.trained(), "measurements": self.measurements()}
         data, tokens, speed = (self.folder / name for name in ("profile.json", "tokens.png", "speed_up.png"))
-        write(data, json.dumps(self.facts | rows, indent=2) + "\n")
+        write(data, json.dumps({**self.facts, **rows}, indent=2) + "\n")
         draw_tokens_per_block(rows["reducers"]).savefig(tokens, dpi=150)
         compared = [row for row in rows["measurements"] if row["speed_up"]]
         if not compared:
