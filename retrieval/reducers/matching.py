@@ -77,7 +77,7 @@ def merge(
 
     target = matching.target.unsqueeze(-1).expand(-1, -1, b.shape[-1])
     mass = torch.cat([fixed, take(matching.kept), b.scatter_add(1, target, take(matching.merged))], dim=1)
-    size = mass[..., -1:]
+    size = mass[..., -1:].detach()  # sums of constants: with a gradient, attention could not take its fused kernel
     return (mass[..., :-1] / size).to(x.dtype), size
 
 

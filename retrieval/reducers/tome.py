@@ -32,8 +32,8 @@ class ToMe(Reducer):
 
     Args:
         image_merge: token pairs merged in each frame by each block (the paper's r); or `[r, inflection]`: r on average,
-            its first block's share 1 - inflection of that and the others' on a line: 1 from none up to 2 r, -1 from
-            2 r down to none. A block merges half of its patches at the most.
+            linearly from r (1 - inflection) in the first block on, so that 1 rises from 0 to 2 r and -1 falls from 2 r
+            to 0. A block merges half of its patches at the most.
         proportional_attention: add log(size) to the attention logits (eq. 1).
 
     Raises:

@@ -86,6 +86,22 @@ def test_cluster_embeddings_train_at_clips_rate_in_a_chain_too():
     assert at_rate["new"] == {id(position)}
 
 
+def test_cluster_embeddings_of_a_checkpoint_are_those_that_it_was_saved_with(tmp_path):
+    knobs = {"cluster_embedding": True, "num_clusters": 20}
+    model = load_model(TINY_CLIP, KMedoids(**knobs))
+    learned = torch.randn(20, 128)
+    model.visual.reducer.cluster_embedding["6"].data.copy_(learned)
+    weights = {f"model.{name}": value for name, value in model.state_dict().items()}
+    saved = {"_target_": "retrieval.reducers.KMedoids", **knobs}
+    architecture = model.architecture.to_dict()
+    torch.save(
+        {"architecture": architecture, "lora_rank": None, "reducer": saved, "state_dict": weights},
+        tmp_path / "best.ckpt",
+    )
+    loaded = load_model(tmp_path / "best.ckpt").visual.reducer
+    assert torch.equal(loaded.cluster_embedding["6"], learned)
+
+
 def test_more_clusters_than_positions_have_no_embedding_to_start_from():
     with pytest.raises(ValueError, match=r"num_clusters=10 at block 6, .* a position of CLIP's, which has 9"):
         KMedoids(num_clusters=10, cluster_embedding=True).build(TOWER, POSITIONS)

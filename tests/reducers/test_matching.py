@@ -64,6 +64,8 @@ def test_gradients_flow_through_the_merge_and_not_through_the_match():
         torch.ones(2, 7, 1),
         torch.randn(2, 7, 3, requires_grad=True),
     )
-    merge(bipartite_match(metric, 3, 1), x, size)[0].sum().backward()
+    merged, merged_size = merge(bipartite_match(metric, 3, 1), x, size)
+    merged.sum().backward()
     assert (x.grad != 0).all()
+    assert not merged_size.requires_grad  # or attention, to which it is a bias, would leave its fused kernel
     assert metric.grad is None
