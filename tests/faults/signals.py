@@ -84,10 +84,11 @@ def _sweep(place: Path) -> Iterator[bool]:
 
 
 def _start(command: str, place: Path, *knobs: str, environment: dict[str, str] = ENV) -> "subprocess.Popen[str]":
-    line = [sys.executable, "-m", f"retrieval.{command}", f"output={place / 'runs'}", f"data.root={place / 'data'}"]
+    places = [f"output={place / 'runs'}", f"data.root={place / 'data'}"]
+    line = [sys.executable, "-m", f"retrieval.{command}", *knobs, *places]
     mixed = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored, by heirs too
-    return subprocess.Popen([*line, *knobs], cwd=ROOT, env=environment, **mixed)
+    return subprocess.Popen(line, cwd=ROOT, env=environment, **mixed)
 
 
 def _wait_for(folder: Path, pattern: str, job: "subprocess.Popen[str]") -> None:
