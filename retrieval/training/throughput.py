@@ -20,6 +20,9 @@ class Throughput(L.Callback):
         self.clock = clock
         self.since, self.seconds, self.videos = 0.0, 0.0, 0
 
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.since = self.clock()  # a run that goes on within an epoch does not start that
+
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.since, self.seconds, self.videos = self.clock(), 0.0, 0
 

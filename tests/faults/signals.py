@@ -13,8 +13,8 @@ from pathlib import Path
 from tests.jobs.commands import ENV, ROOT
 
 SMALL = [
-    "reducer=tempme", "data.corpus.train=64", "data.corpus.val=8", "data.corpus.test=8", "data.batch_size=8",
-    "data.num_workers=1", "trainer.max_epochs=4", "trainer.log_every_n_steps=1",
+    "reducer=tempme", "data.corpus.train=32", "data.corpus.val=8", "data.corpus.test=8", "data.batch_size=8",
+    "data.num_workers=1", "trainer.max_epochs=2", "trainer.log_every_n_steps=1",
 ]  # fmt: skip
 SLURM = {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
 
@@ -72,7 +72,7 @@ def _slurm(place: Path) -> Iterator[bool]:
 
 
 def _sweep(place: Path) -> Iterator[bool]:
-    line = ["-m", f"hydra.sweep.dir={place / 'sweep'}", "seed=0,1", *SMALL, "trainer.max_epochs=2"]
+    line = ["-m", f"hydra.sweep.dir={place / 'sweep'}", "seed=0,1", *SMALL]
     job = _start("train", place, *line)
     _wait_for(place / "sweep", "seed-0/logs/metrics.csv", job)
     held, text = _stop(job, signal.SIGTERM, 143, "the same command goes on")
@@ -84,9 +84,11 @@ def _sweep(place: Path) -> Iterator[bool]:
 
 
 def _start(command: str, place: Path, *knobs: str, environment: dict[str, str] = ENV) -> "subprocess.Popen[str]":
-    line = [sys.executable, "-m", f"retrieval.{command}", f"output={place / 'runs'}", f"data.root={place / 'data'}"]
+    places = [f"output={place / 'runs'}", f"data.root={place / 'data'}"]
+    line = [sys.executable, "-m", f"retrieval.{command}", *knobs, *places]
     mixed = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen([*line, *knobs], cwd=ROOT, env=environment, **mixed)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored, by heirs too
+    return subprocess.Popen(line, cwd=ROOT, env=environment, **mixed)
 
 
 def _wait_for(folder: Path, pattern: str, job: "subprocess.Popen[str]") -> None:

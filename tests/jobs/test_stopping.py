@@ -22,6 +22,14 @@ class Stopping(Reducer):
 TELL = "+callbacks.tell={_target_: tests.training.test_stopping.Tell, hook: %s, count: %d}"
 
 
+@pytest.fixture(autouse=True)
+def _with_ctrl_c():
+    """A shell that runs the tests in the background has SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def stopped(capsys, *arguments: str) -> tuple[int, str]:
     with pytest.raises(SystemExit) as stop:
         call(train, *arguments)
@@ -53,6 +61,7 @@ def test_a_stopped_training_goes_on_where_it_was(place, finished, capsys):
     assert (folder / "metrics.json").read_bytes() == (finished / "metrics.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_stopped_in_the_test_it_claims_no_results(place, capsys):
     small = ["experiment=smoke", "trainer.max_epochs=1"]
     code, told = stopped(capsys, *knobs(place, "tested", *small, TELL % ("on_test_batch_start", 1)))

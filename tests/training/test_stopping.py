@@ -14,6 +14,14 @@ from retrieval.jobs.stopping import Stopped, stoppable
 from tests.training.small import Points, Small, go_on, small_trainer
 
 
+@pytest.fixture(autouse=True)
+def _with_ctrl_c():
+    """A shell that runs the tests in the background has SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Tell(L.Callback):
     """Sends this process a signal as a hook is called for the n-th time."""
 

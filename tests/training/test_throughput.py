@@ -28,18 +28,24 @@ class Step(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def test_a_step_of_four_videos_in_two_seconds_is_two_a_second_whatever_validation_takes(tmp_path):
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_step_of_four_videos_in_two_seconds_is_two_a_second_whatever_validation_takes(resumed, tmp_path):
     clock = [0.0]
     frames, words = torch.zeros(4, 1, 3, 8, 8, dtype=torch.uint8), torch.zeros(4, 3, dtype=torch.long)
     loader = DataLoader([TrainingBatch(frames, words, [])] * 3, batch_size=None)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
-    trainer = L.Trainer(
-        max_epochs=1,
-        callbacks=[Throughput(clock=lambda: clock[0])],
-        val_check_interval=1,
-        num_sanity_val_steps=0,
-        default_root_dir=tmp_path,
-        **quiet,
-    )
-    trainer.fit(Step(clock), loader, loader)
+
+    def fit(checkpoint=None) -> L.Trainer:
+        each = L.pytorch.callbacks.ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+        quiet = {"logger": False, "enable_progress_bar": False, "accelerator": "cpu", "num_sanity_val_steps": 0}
+        throughput = Throughput(clock=lambda: clock[0])
+        trainer = L.Trainer(
+            max_epochs=1, callbacks=[throughput, each], val_check_interval=1, default_root_dir=tmp_path, **quiet
+        )
+        trainer.fit(Step(clock), loader, loader, ckpt_path=checkpoint, weights_only=True)
+        return trainer
+
+    trainer = fit()
+    if resumed:  # within an epoch, which is not started then
+        clock[0] = 1e6
+        trainer = fit(tmp_path / "step=1.ckpt")
     assert trainer.callback_metrics["train/videos_per_second"].item() == pytest.approx(2.0)
