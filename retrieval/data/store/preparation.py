@@ -12,11 +12,11 @@ from pathlib import Path
 import av
 import lmdb
 from rich.progress import track
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from retrieval.data.corpora.base import Record
 from retrieval.data.decoder import Decoder, VideoError, VideoFile
-from retrieval.data.loading import start_worker
+from retrieval.data.loading import Loader, start_worker
 from retrieval.data.sampling import PartError, Sampler
 from retrieval.data.store.entries import (
     MAP_SIZE,
@@ -136,8 +136,8 @@ def prepare(
         videos.setdefault(record.path, []).append(record)
     present = {path: parts for path, parts in videos.items() if path.is_file()}
     todo = _todo(present, store)
-    encoder = VideoEncoder(todo, store, decoder, sampler, frames)
-    loader = DataLoader(encoder, batch_size=None, num_workers=num_workers, in_order=False, worker_init_fn=start_worker)
+    workers = {"num_workers": num_workers, "in_order": False, "worker_init_fn": start_worker}
+    loader = Loader(VideoEncoder(todo, store, decoder, sampler, frames), batch_size=None, **workers)
     encoded = iter(loader)  # starts the workers before the store is open: LMDB's handles do not survive a fork
     with _database(store) as database:
         for done, (path, entry, jpegs) in enumerate(track(encoded, "Storing frames", total=len(todo))):
