@@ -136,8 +136,8 @@ def prepare(
         videos.setdefault(record.path, []).append(record)
     present = {path: parts for path, parts in videos.items() if path.is_file()}
     todo = _todo(present, store)
-    workers = {"num_workers": num_workers, "in_order": False, "worker_init_fn": start_worker}
-    loader = Loader(VideoEncoder(todo, store, decoder, sampler, frames), batch_size=None, **workers)
+    encoder = VideoEncoder(todo, store, decoder, sampler, frames)
+    loader = Loader(encoder, batch_size=None, num_workers=num_workers, in_order=False, worker_init_fn=start_worker)
     encoded = iter(loader)  # starts the workers before the store is open: LMDB's handles do not survive a fork
     with _database(store) as database:
         for done, (path, entry, jpegs) in enumerate(track(encoded, "Storing frames", total=len(todo))):
