@@ -5,6 +5,7 @@ import re
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -53,7 +54,8 @@ class Loader(DataLoader[Any]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         before = signal.getsignal(signal.SIGCHLD)
-        batches = super().__iter__()
+        with _losses_as_ours():  # processes that stay for the next pass are asked whether they are there
+            batches = super().__iter__()
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGCHLD, before)
         return _Batches(batches)
@@ -69,12 +71,18 @@ class _Batches:
         return self
 
     def __next__(self) -> Any:
-        try:
+        with _losses_as_ours():
             return next(self.batches)
-        except RuntimeError as error:
-            if (lost := LOST.search(str(error))) is None:
-                raise
-            raise UserError(f"{lost_workers(lost[1])}; {GO_ON}") from error
+
+
+@contextmanager
+def _losses_as_ours() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if (lost := LOST.search(str(error))) is None:
+            raise
+        raise UserError(f"{lost_workers(lost[1])}; {GO_ON}") from error
 
 
 class TrainingLoader(Loader):

@@ -93,6 +93,14 @@ def test_a_killed_worker_is_told_where_its_batch_is_waited_for():
     assert signal.getsignal(signal.SIGCHLD) is handler  # nothing is raised anywhere else
 
 
+def test_a_worker_that_is_killed_between_two_passes_is_told():
+    loader = Loader(list(range(2)), num_workers=1, persistent_workers=True)
+    list(loader)
+    os.kill(loader._iterator._workers[0].pid, signal.SIGKILL)
+    with pytest.raises(UserError, match=r"^a process that reads videos \(pid \d+\) has crashed or was killed"):
+        list(loader)
+
+
 def test_what_a_worker_raises_stays_what_it_is():
     with pytest.raises(RuntimeError, match=r"^Caught RuntimeError in DataLoader worker process 0"):
         next(iter(Loader(Broken(), num_workers=1)))
