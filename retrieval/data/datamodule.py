@@ -24,7 +24,7 @@ from retrieval.data.batches import (
 from retrieval.data.corpora.base import Corpus, Record, check_choice, check_files
 from retrieval.data.dataset import EvaluationCaptions, EvaluationVideos, FrameReader, TrainingPairs
 from retrieval.data.decoder import CHECKS, Decoder, video_opener
-from retrieval.data.loading import EpochSampler, TrainingLoader, gathered, possible_batch_size, start_worker
+from retrieval.data.loading import EpochSampler, Loader, TrainingLoader, gathered, possible_batch_size, start_worker
 from retrieval.data.notes import Remembering
 from retrieval.data.protocol import read_split
 from retrieval.data.querybank import BankCaptions
@@ -251,7 +251,7 @@ class RetrievalDataModule(L.LightningDataModule):
         return loaders
 
     def _in_order(self, dataset: Dataset[Any], collate: Callable[..., Batch], num_workers: int = 0) -> DataLoader[Any]:
-        return DataLoader(dataset, self.eval_batch_size, collate_fn=collate, **self._loader_knobs(num_workers))
+        return Loader(dataset, self.eval_batch_size, collate_fn=collate, **self._loader_knobs(num_workers))
 
     def _loader_knobs(self, num_workers: int) -> dict[str, Any]:
         pinned = torch.cuda.is_available()

@@ -1,8 +1,13 @@
 """A training loader that can stop anywhere and go on with the very same samples."""
 
 import os
+import re
+import signal
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
+from typing import Any
 
 import torch
 from lightning.fabric.utilities.seed import pl_worker_init_function
@@ -14,6 +19,8 @@ from retrieval.data.dataset import SampleKey
 from retrieval.errors import UserError
 from retrieval.orphans import end_with_parent
 
+LOST = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:exited unexpectedly|is killed by signal)")
+GO_ON = "ckpt_path=last goes on with a training, the same command with anything else"
 FEWEST_PAIRS = 2  # a contrastive loss needs a second video to tell a caption's own from
 
 
@@ -39,7 +46,46 @@ class EpochSampler(DistributedSampler[int]):
         return ((index, self.epoch) for index in islice(super().__iter__(), self.skip, None))
 
 
-class TrainingLoader(DataLoader[TrainingSample]):
+class Loader(DataLoader[Any]):
+    """A data loader that says in one line which of its processes was lost, where their next batch is waited for.
+
+    Left to itself torch raises that from a signal's handler as well: anywhere, such as in the midst of saving.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        before = signal.getsignal(signal.SIGCHLD)
+        with _losses_as_ours():  # processes that stay for the next pass are asked whether they are there
+            batches = super().__iter__()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, before)
+        return _Batches(batches)
+
+
+class _Batches:
+    """What a loader gives out, with its loss of a process as a mistake of the user's."""
+
+    def __init__(self, batches: Iterator[Any]) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> "_Batches":
+        return self
+
+    def __next__(self) -> Any:
+        with _losses_as_ours():
+            return next(self.batches)
+
+
+@contextmanager
+def _losses_as_ours() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if (lost := LOST.search(str(error))) is None:
+            raise
+        raise UserError(f"{lost_workers(lost[1])}; {GO_ON}") from error
+
+
+class TrainingLoader(Loader):
     """A data loader whose place in the epoch goes into the checkpoint; needs an `EpochSampler` for that."""
 
     batches = 0  # given out in this epoch
@@ -57,6 +103,14 @@ class TrainingLoader(DataLoader[TrainingSample]):
     def load_state_dict(self, state: dict[str, int]) -> None:
         if isinstance(self.sampler, EpochSampler):
             self.sampler.resume(state["epoch"], state["batches"] * (self.batch_size or 1))
+
+
+def lost_workers(pids: str) -> str:
+    """What has become of processes that read videos, and the way out."""
+    return (
+        f"a process that reads videos (pid {pids}) has crashed or was killed, mostly because memory ran out (or the "
+        "shared memory in /dev/shm): lower data.num_workers or data.batch_size, or ask for more"
+    )
 
 
 def start_worker(number: int) -> None:

@@ -21,7 +21,7 @@ from retrieval.jobs.keys import CONF, check_missing
 from retrieval.jobs.knobs import check_knobs
 from retrieval.jobs.locks import until_the_end
 from retrieval.jobs.logs import leave_log_to_us, log_to_screen, only_to_files
-from retrieval.jobs.processes import end_with_first_process, end_with_launcher, is_first_process, telling_lost_workers
+from retrieval.jobs.processes import end_with_first_process, end_with_launcher, is_first_process
 from retrieval.jobs.resolvers import register_resolvers
 from retrieval.jobs.runs import ERROR, LAST_CHECKPOINT, discard_if_empty, is_in_sweep
 from retrieval.jobs.stopping import Stopped, command_to_go_on, stoppable
@@ -69,8 +69,6 @@ def guarded(task: Job, started: list[bool]) -> Job:
         task: the job.
         started: is appended to when the config is composed and the job begins.
     """
-
-    task = telling_lost_workers(task)
 
     @wraps(task)
     def run(config: DictConfig) -> Any:

@@ -11,8 +11,9 @@ from typing import Any
 from lightning.pytorch.strategies import DDPStrategy
 from torch.distributed import DistError
 
+from retrieval.data.loading import GO_ON
 from retrieval.errors import UserError
-from retrieval.jobs.processes import GO_ON, GRACE, STARTED_BY, is_first_process
+from retrieval.jobs.processes import GRACE, STARTED_BY, is_first_process
 
 MEMORY = "mostly because memory ran out: lower data.batch_size or data.num_workers, or ask for more"
 OBSERVER = "lightning.fabric.strategies.launchers.subprocess_script"

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import lmdb
 from rich.progress import track
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from retrieval.data.corpora.base import Record
 from retrieval.data.decoder import Damage, Decoder, VideoError, VideoFile, video_opener
 from retrieval.data.decoder.guarded import Open
-from retrieval.data.loading import start_worker
+from retrieval.data.loading import Loader, start_worker
 from retrieval.data.sampling import PartError, Sampler
 from retrieval.data.store.entries import (
     MAP_SIZE,
@@ -150,7 +150,7 @@ def prepare(
     todo = _todo(present, store)
     opener = video_opener(decoder, store.short_side, check, deadline)
     encoder = VideoEncoder(todo, store, opener, check, sampler, frames)
-    loader = DataLoader(encoder, batch_size=None, num_workers=num_workers, in_order=False, worker_init_fn=start_worker)
+    loader = Loader(encoder, batch_size=None, num_workers=num_workers, in_order=False, worker_init_fn=start_worker)
     encoded = iter(loader)  # starts the workers before the store is open: LMDB's handles do not survive a fork
     with _database(store) as database:
         for done, (path, entry, jpegs) in enumerate(track(encoded, "Storing frames", total=len(todo))):
