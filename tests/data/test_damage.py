@@ -77,7 +77,7 @@ def test_full_refuses_what_header_reads(concealed, check, is_read):
     if is_read:
         assert len(read(concealed).read([0, 1])) == 2  # far from the damage
     else:
-        with pytest.raises(VideoError, match=r"concealed\.mp4: damaged, 1 x .*data\.check=none reads what is there$"):
+        with pytest.raises(VideoError, match=r"concealed\.mp4: damaged, .*conceal.*data\.check=none reads what is there$"):
             read(concealed)
 
 
