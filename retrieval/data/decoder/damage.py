@@ -45,7 +45,11 @@ def examine(index: Index) -> Damage | None:
     seconds = _stretches(index, times, [second for _, second in signs])
     unsure = sum(any(start <= time < end for start, end in seconds) for time in times)
     counts = Counter(reason for reason, _ in signs)
-    return Damage(unsure / len(times), seconds, [f"{reason} ({count} times)" if count > 1 else reason for reason, count in counts.items()])
+    return Damage(
+        unsure / len(times),
+        seconds,
+        [f"{reason} ({count} times)" if count > 1 else reason for reason, count in counts.items()],
+    )
 
 
 def _signs(

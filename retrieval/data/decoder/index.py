@@ -16,7 +16,7 @@ UNTIMED_CONTAINER = "avi"
 that were dropped in recording."""
 
 SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
-"""FFmpeg's names of the containers in which decord finds the frames that it is asked for; in MPEG-TS it gives others."""
+"""FFmpeg's names of the containers in which decord finds the frames asked for; in MPEG-TS it gives others."""
 
 SHORTFALL = 0.1
 """Share of the length that its container claims which a video may lack before it is taken for cut; some claim a little
