@@ -22,7 +22,7 @@ from retrieval.data.decoder.index import Index, covered_seconds
 from retrieval.data.decoder.source import opened, video_stream
 
 SLACK = 0.01
-"""Share of the claimed length that may lack, two frames besides: containers round."""
+"""Share of the claimed length that may lack where frames are counted besides: edit lists leave some out."""
 
 Sign = tuple[str, float]  # what was noticed, and how many seconds after the first frame
 
@@ -33,7 +33,7 @@ def examine(index: Index) -> Damage | None:
     Raises:
         VideoError: a file that is gone or no longer a video.
     """
-    with opened(index.path) as container, _listening() as logged:
+    with _listening() as logged, opened(index.path) as container:
         stream = video_stream(index.path, container)
         packets: list[av.Packet] = []
         shown: list[float] = []
@@ -45,7 +45,11 @@ def examine(index: Index) -> Damage | None:
     seconds = _stretches(index, times, [second for _, second in signs])
     unsure = sum(any(start <= time < end for start, end in seconds) for time in times)
     counts = Counter(reason for reason, _ in signs)
-    return Damage(unsure / len(times), seconds, [f"{count} x {reason}" for reason, count in counts.items()])
+    return Damage(
+        unsure / len(times),
+        seconds,
+        [f"{reason} ({count} times)" if count > 1 else reason for reason, count in counts.items()],
+    )
 
 
 def _signs(
@@ -57,13 +61,13 @@ def _signs(
     shown: list[float],
 ) -> Iterator[Sign]:
     """Every sign of damage; notes the packets, and when frames are shown."""
+    heard = 0
     for packet in container.demux(stream):
         place = _seconds(index, packet, len(shown))
         if packet.size:
             packets.append(packet)
             if packet.is_corrupt:
                 yield "torn packet", place
-        before = len(logged)
         try:
             for frame in packet.decode():
                 moment = _seconds(index, frame, len(shown))
@@ -72,8 +76,9 @@ def _signs(
                     yield "concealed frame", moment
         except av.FFmpegError:
             yield "undecodable packet", place
-        if len(logged) > before:
-            yield "error concealed in decoding", place
+        if len(logged) > heard:
+            yield "error concealed", place
+        heard = len(logged)
 
 
 def _lacking(
@@ -82,10 +87,12 @@ def _lacking(
     """Frames that do not come, come twice or out of order, or lie beyond the file's end."""
     end = index.times[-1] - index.times[0]
     if len(shown) != len(index.timestamps):
-        yield f"{len(shown)} frames instead of {len(index.timestamps)}", end
+        yield f"only {len(shown)} of {len(index.timestamps)} frames", end
     if index.is_ordered and (back := [one for one, two in pairwise(shown) if two <= one]):
         yield "frame shown before its predecessor", back[0]
-    if covered_seconds(container, stream, packets) < (1 - SLACK) * index.claimed - 2 / index.fps:
+    slack = SLACK * index.claimed if stream.frames else 0.0
+    enough = index.claimed - slack - 2.5 / index.fps
+    if covered_seconds(container, stream, packets, enough) < enough:
         yield f"end before the {index.claimed:.2f} s that the file tells of", end
 
 

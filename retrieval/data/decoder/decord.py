@@ -15,7 +15,7 @@ from retrieval.data.decoder.pyav import PyAVFile
 
 decord.logging.set_level(decord.logging.QUIET)
 ALIGNMENTS = (16, 32, 64)  # pixels: SSE or NEON, AVX2, AVX-512
-_ERRORS = (decord.DECORDError, RuntimeError, OSError, IndexError)
+_ERRORS = (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError, OSError, IndexError)
 
 
 def open_decord(path: Path, short_side: int | None = None, check: str = "header") -> VideoFile:

@@ -1,12 +1,13 @@
 """Decoding in a process of its own, which is killed where a file takes too long.
 
 A call that hangs in C cannot be interrupted from within its process: no exception and no signal handler gets in. So
-each process that reads videos forks one child, which opens and decodes and hands the frames back through a socket. It
+each process that reads videos forks one child, which opens and decodes and hands the frames back in shared memory. It
 serves video after video; only after a kill a new one is forked. A crash of the decoder, too, is then an error of that
 video and not the end of the run.
 """
 
 import ctypes
+import mmap
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ from retrieval.data.decoder.base import Damage, Decoder, StuckError, VideoFile
 from retrieval.errors import UserError
 
 Open = Callable[[Path], VideoFile]
+SHARED = 2**28  # bytes of memory for frames, taken only as far as they fill it; what is larger goes through a socket
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux's <sys/prctl.h>
 
 
@@ -39,13 +41,14 @@ class Guarded:
     """
 
     child: tuple[int, int, Connection] | None = None  # parent, child, and the parent's end
+    shared: mmap.mmap | None = None
     is_asked = False  # and has not answered yet
 
     def __init__(self, open: Open, deadline: float) -> None:
         self.open, self.deadline = open, deadline
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"child": None, "is_asked": False}
+        return self.__dict__ | {"child": None, "shared": None, "is_asked": False}
 
     def __call__(self, path: Path) -> VideoFile:
         """The opened video; its frames are decoded in the child.
@@ -69,7 +72,7 @@ class Guarded:
                 if not connection.poll(self.deadline):
                     self._end()
                     raise StuckError(f"{path}: given up, not read within {self.deadline:g} seconds (data.deadline)")
-                answer = _received(connection)
+                answer = _received(connection, self.shared)
             except (EOFError, ConnectionError) as error:
                 status = self._end()
                 if is_last:
@@ -89,6 +92,7 @@ class Guarded:
 
     def _forked(self) -> tuple[int, int, Connection]:
         ours, theirs = Pipe()
+        self.shared = mmap.mmap(-1, SHARED)
         parent = os.getpid()
         with warnings.catch_warnings():
             # Python warns of forks beside threads; the child, like a data worker, takes up none of their work.
@@ -96,7 +100,7 @@ class Guarded:
             child = os.fork()
         if child == 0:
             ours.close()
-            _serve(self.open, theirs, parent)
+            _serve(self.open, theirs, self.shared, parent)
         theirs.close()
         return parent, child, ours
 
@@ -152,7 +156,7 @@ class GuardedFile(VideoFile):
         return self.guard.ask("examine", self.path)
 
 
-def _serve(open_: Open, connection: Connection, parent: int) -> NoReturn:
+def _serve(open_: Open, connection: Connection, shared: mmap.mmap, parent: int) -> NoReturn:
     """The child's life: one request after the other, until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both: the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -166,7 +170,7 @@ def _serve(open_: Open, connection: Connection, parent: int) -> NoReturn:
             try:
                 if opened is None or request == "describe" or opened[0] != path:
                     opened = (path, open_(path))
-                _answer(connection, opened[1], request, *arguments)
+                _answer(connection, shared, opened[1], request, *arguments)
             except UserError as error:
                 connection.send(error)
             except Exception:
@@ -178,7 +182,7 @@ def _serve(open_: Open, connection: Connection, parent: int) -> NoReturn:
         os._exit(0)  # nothing of the parent's is to be run at this exit
 
 
-def _answer(connection: Connection, video: VideoFile, request: str, *arguments: Any) -> None:
+def _answer(connection: Connection, shared: mmap.mmap, video: VideoFile, request: str, *arguments: Any) -> None:
     if request == "describe":
         names = ("total", "fps", "claimed", "size")
         connection.send(({name: getattr(video, name) for name in names}, list(video.times)))
@@ -186,18 +190,22 @@ def _answer(connection: Connection, video: VideoFile, request: str, *arguments: 
         connection.send(video.examine())
     else:
         frames = video.read(*arguments).permute(0, 2, 3, 1).contiguous()  # as decoders lay them out: no copy
+        if 0 < frames.numel() <= SHARED:
+            torch.frombuffer(shared, dtype=torch.uint8, count=frames.numel()).copy_(frames.flatten())
         connection.send(frames.shape)
-        if frames.numel():
+        if frames.numel() > SHARED:
             connection.send_bytes(frames.numpy().data.cast("B"))
 
 
-def _received(connection: Connection) -> Any:
+def _received(connection: Connection, shared: mmap.mmap | None) -> Any:
     answer = connection.recv()
     if not isinstance(answer, torch.Size):
         return answer
     frames = torch.empty(answer, dtype=torch.uint8)
-    if frames.numel():
+    if frames.numel() > SHARED:
         connection.recv_bytes_into(frames.numpy().data.cast("B"))
+    elif shared is not None and frames.numel():
+        frames.copy_(torch.frombuffer(shared, dtype=torch.uint8, count=frames.numel()).reshape(answer))
     return frames.permute(0, 3, 1, 2)
 
 

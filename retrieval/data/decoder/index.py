@@ -15,9 +15,14 @@ UNTIMED_CONTAINER = "avi"
 """The container that keeps no presentation times, so that those of reordered frames are guesses; it also counts frames
 that were dropped in recording."""
 
+SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+"""FFmpeg's names of the containers in which decord finds the frames asked for; in MPEG-TS it gives others."""
+
 SHORTFALL = 0.1
 """Share of the length that its container claims which a video may lack before it is taken for cut; some claim a little
 too much."""
+
+TS_PACKETS = (188, 192, 204)  # bytes of an MPEG-TS packet: alone, with a time code, with error correction
 
 ANYWAY = "data.check=none reads what is there"
 
@@ -35,8 +40,8 @@ class Index:
         keys: those of `timestamps` from which decoding can start.
         time_base: seconds.
         is_ordered: whether frames can be told by the time they are shown, and not by counting alone.
-        is_plain: whether, besides, every frame that is coded is shown, and none is coded after a key frame that follows
-            it on the screen (closed groups of pictures).
+        is_plain: whether, besides, the container is one of `SEEKABLE`, every frame that is coded is shown, and none is
+            coded after a key frame that follows it on the screen (closed groups of pictures).
         claimed: seconds that the container says the video lasts; 0: it says nothing.
     """
 
@@ -96,8 +101,10 @@ def _check_packets(path: Path, container: InputContainer, stream: VideoStream, p
     torn = [packet for packet in packets if packet.size and packet.is_corrupt]
     if torn:
         raise VideoError(f"{path}: damaged, {len(torn)} of {there} packets are torn; {ANYWAY}")
+    if container.format.name == "mpegts" and all(path.stat().st_size % size for size in TS_PACKETS):
+        raise VideoError(f"{path}: cut short, it ends within a packet; {ANYWAY}")
     claimed = claimed_seconds(container, stream)
-    if (seconds := covered_seconds(container, stream, packets)) < (1 - SHORTFALL) * claimed:
+    if (seconds := covered_seconds(container, stream, packets, (1 - SHORTFALL) * claimed)) < (1 - SHORTFALL) * claimed:
         raise VideoError(f"{path}: cut short, it ends at {seconds:.2f} s, not at {claimed:.2f} s; {ANYWAY}")
 
 
@@ -108,14 +115,15 @@ def claimed_seconds(container: InputContainer, stream: VideoStream) -> float:
     return (container.duration or 0) / av.time_base
 
 
-def covered_seconds(container: InputContainer, stream: VideoStream, packets: Sequence[av.Packet]) -> float:
-    """From the beginning of the file to the end of the last packet; of all streams, where only the file's end is known.
+def covered_seconds(
+    container: InputContainer, stream: VideoStream, packets: Sequence[av.Packet], enough: float
+) -> float:
+    """From the beginning of the file to the end of the last packet, an empty one being a frame dropped in recording.
 
-    An empty packet is a frame that was dropped in recording.
+    Where only the file's length is known, and the video's is not `enough`, packets of all streams are looked at.
     """
-    if stream.duration or not container.duration:
-        return _span(packets)
-    if (seconds := _span(packets)) < (1 - SHORTFALL) * claimed_seconds(container, stream):
+    seconds = _span(packets)
+    if seconds < enough and not stream.duration:
         container.seek(0)
         seconds = max(seconds, _span([packet for packet in container.demux() if packet.size]))
     return seconds
@@ -149,7 +157,10 @@ def _read(
         keys,
         float(stream.time_base or 0),
         is_ordered,
-        is_plain=is_ordered and len(played) == len(packets) and not _is_open(played),
+        is_plain=is_ordered
+        and container.format.name in SEEKABLE
+        and len(played) == len(packets)
+        and not _is_open(played),
         claimed=claimed_seconds(container, stream),
     )
 
