@@ -42,7 +42,9 @@ class FrameReader:
         """
         video = self.open(record.path)
         try:
-            indices = self.sampler(video.total, video.fps, self.frames, record.start, record.end, generator)
+            indices = self.sampler(
+                video.total, video.fps, self.frames, record.start, record.end, generator, video.times
+            )
         except PartError as error:
             raise VideoError(f"{record.path}: {error}") from error
         return transform_frames(video.read(indices), self.transform, generator)

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from retrieval.data.sampling import even_frames, segment_frames
+from retrieval.data.sampling import even_frames, is_variable, segment_frames
 
 totals, counts = st.integers(1, 2000), st.integers(1, 64)
 rates = st.floats(1, 120, allow_nan=False)
@@ -81,3 +81,50 @@ def test_impossible_numbers_say_so(sampler):
 def test_rate_must_be_positive():
     with pytest.raises(ValueError, match=r"data\.sampler\.rate=0"):
         even_frames(50, 25.0, 4, rate=0.0)
+
+
+VARIABLE = [*(n / 10 for n in range(20)), *(2.0 + n for n in range(10))]  # ten frames a second, then one
+"""30 frames in 12 seconds: 2.5 a second on average, by which second 6 would be frame 15, shown at 1.5 s."""
+
+
+def shown(indices):
+    return [VARIABLE[index] for index in indices]
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.4])
+def test_parts_of_a_variable_rate_are_cut_by_the_times_of_frames(offset):
+    times = [time + offset for time in VARIABLE]  # MPEG-TS begins at 1.4 s
+    assert shown(even_frames(30, 2.5, 4, 6.0, 10.0, times=times)) == [6.0, 7.0, 8.0, 9.0]
+    assert shown(even_frames(30, 2.5, 2, 0.5, 1.0, times=times)) == [0.5, 0.9]
+    assert shown(even_frames(30, 2.5, 3, 6.2, 6.8, times=times)) == [6.0, 6.0, 6.0]  # on the screen all the while
+    assert set(shown(segment_frames(30, 2.5, 8, 6.0, 10.0, times=times))) == {6.0, 7.0, 8.0, 9.0}
+    with pytest.raises(ValueError, match=r"starts at 12\.5 s, but the video ends at 12\.00 s"):
+        even_frames(30, 2.5, 4, 12.5, times=times)
+
+
+def test_even_sampling_of_a_variable_rate_is_even_in_time():
+    assert shown(even_frames(30, 2.5, 12, times=VARIABLE)) == list(range(12))
+    assert shown(even_frames(30, 2.5, 4, times=VARIABLE)) == [0, 3, 7, 11]  # numpy.linspace(0, 11, 4, dtype=int)
+    assert shown(even_frames(30, 2.5, 5, 0.0, 2.0, times=VARIABLE)) == [0.0, 0.5, 0.9, 1.4, 1.9]
+    assert even_frames(30, 2.5, 12) != even_frames(30, 2.5, 12, times=VARIABLE)
+
+
+@given(totals, rates, counts, st.floats(0, 1, exclude_max=True), st.floats(0.01, 100))
+def test_a_constant_rate_is_sampled_alike_with_and_without_times(total, fps, count, begin, length):
+    start = begin * (total - 1) / fps
+    times = [round(number / fps, 3) for number in range(total)]  # as Matroska rounds them
+    picked = even_frames(total, fps, count, start, start + length, None, times)
+    assert picked == even_frames(total, fps, count, start, start + length)
+
+
+@given(st.lists(st.floats(0.001, 20), min_size=1, max_size=60), counts, st.floats(0, 1), st.floats(0.01, 100))
+def test_frames_of_a_variable_rate_are_in_order_and_inside_the_part(steps, count, begin, length):
+    times = [sum(steps[:number], 0.0) for number in range(len(steps) + 1)]
+    start, fps = begin * times[-1], len(times) / (times[-1] + steps[-1])
+    assume(is_variable(times, fps))
+    for sampler in (even_frames, segment_frames):
+        indices = sampler(len(times), fps, count, start, start + length, None, times)
+        assert len(indices) == count
+        assert indices == sorted(indices)
+        assert all(times[index] < start + length for index in indices)
+        assert all((*times, math.inf)[index + 1] > start for index in indices)

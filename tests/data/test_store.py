@@ -195,7 +195,7 @@ class Traced:
     def __init__(self, trace: Path, pause: float) -> None:
         self.trace, self.pause = trace, pause
 
-    def __call__(self, total, fps, count, start=None, end=None, generator=None):
+    def __call__(self, total, fps, count, start=None, end=None, generator=None, times=None):
         with self.trace.open("a") as file:
             file.write(".")
         time.sleep(self.pause)

@@ -29,7 +29,10 @@ class VideoFile(ABC):
     @property
     @abstractmethod
     def times(self) -> Sequence[float]:
-        """When each frame is shown, in seconds, ascending."""
+        """When each frame is shown, in seconds, ascending; the first need not be at 0.
+
+        This is the truth that samplers, and the start and end of a part, go by; `fps` is only the mean.
+        """
 
     @abstractmethod
     def read(self, indices: Sequence[int]) -> UInt8[Tensor, "frame 3 height width"]:

@@ -84,7 +84,9 @@ class VideoEncoder(Dataset[Encoded]):
         kept = set(grid(video.total, video.fps, self.store.rate))
         for record in records:
             with suppress(PartError):  # a part that lies beyond the end: reading it raises
-                kept.update(self.sampler(video.total, video.fps, self.frames, record.start, record.end))
+                kept.update(
+                    self.sampler(video.total, video.fps, self.frames, record.start, record.end, None, video.times)
+                )
         return sorted(kept)
 
     def _encode(self, video: VideoFile, kept: Sequence[int]) -> list[bytes]:
