@@ -44,7 +44,7 @@ def _records(corpus: Corpus, splits: list[str]) -> list[Record]:
 
 def _write(findings: Findings, path: Path) -> None:
     path.write_text(json.dumps(asdict(findings), indent=2) + "\n")
-    kinds = ("missing", "unreadable", "short", "incomplete")
+    kinds = ("missing", "unreadable", "short", "incomplete", "repaired")
     tell(
         f"{findings.stored} videos stored, {findings.decoded} of them decoded now; findings: {path}",
         *(f"{kind}: {message}" for kind in kinds for message in getattr(findings, kind)),

@@ -104,7 +104,9 @@ def _right_answers(
     t2v_right, v2t_right = torch.cat(t2v_parts), torch.cat(v2t_parts)
     return (
         t2v_right.new_zeros(captions).index_copy(0, torch.cat([chunk.captions for chunk in chunks]), t2v_right),
-        v2t_right.new_full((videos,), torch.inf).index_copy(0, torch.cat([chunk.videos for chunk in chunks]), v2t_right),
+        v2t_right.new_full((videos,), torch.inf).index_copy(
+            0, torch.cat([chunk.videos for chunk in chunks]), v2t_right
+        ),
     )
 
 
@@ -122,13 +124,13 @@ def _blocks(
 
 
 def _without_right_answers(blocks: tuple[Block, Block], column: Int[Tensor, " caption"]) -> tuple[Block, Block]:
-    """The blocks, their entries at each caption's `column` overwritten by what is below nothing; elsewhere: none.
+    """The blocks with inf, which is below nothing, at each caption's `column`, where that lies in them.
 
     Right answers are left out by their place and not by their score, which another block's shape may round otherwise.
     """
     width = blocks[0].shape[1]
     place = column.clamp(0, width - 1)[:, None]
-    inside = (place == column[:, None])
+    inside = place == column[:, None]
     for block in blocks[: 1 if blocks[0] is blocks[1] else 2]:
         block.scatter_(1, place, block.gather(1, place).masked_fill(inside, torch.inf))
     return blocks
