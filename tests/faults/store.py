@@ -27,7 +27,7 @@ from retrieval.data.store.database import environment
 from retrieval.data.store.preparation import prepare
 from retrieval.errors import UserError
 
-CUTS, FLIPS = 60, 240
+CUTS, FLIPS = 40, 120
 VIDEOS, FRAMES = 4, 12
 SAME, REFUSED, OTHER = 0, 10, 11  # exit codes
 WORDS = {SAME: "the same pictures", REFUSED: "refused in words", OTHER: "OTHER PICTURES"}

@@ -58,7 +58,6 @@ def writable(folder: str) -> Iterator[lmdb.Environment]:
         database = lmdb.open(folder, map_size=MAP_SIZE)
     with database:
         yield database
-    lengthen(folder)
 
 
 def file_of(folder: str) -> Path:
@@ -73,15 +72,14 @@ def check_length(folder: str) -> None:
     if length < expected:
         raise DamagedStoreError(
             f"data.store.folder={folder} is damaged: data.mdb has {length} of its {expected} bytes; {PREPARE}, which "
-            "stores again what is lost"
+            "stores all anew"
         )
 
 
 def lengthen(folder: str) -> None:
-    """Fill a file up to its count of pages.
+    """Fill a file up to its count of pages, after each transaction.
 
-    LMDB counts pages at the end that a transaction took and gave back, but does not write them. Of a file that was cut
-    the filling is no page that LMDB takes, nor does any checksum agree with it: what remains can be read safely.
+    LMDB counts pages at the end that a transaction took and gave back, but does not write them.
     """
     expected = expected_length(folder)
     if file_of(folder).stat().st_size < expected:

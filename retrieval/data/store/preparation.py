@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from retrieval.data.corpora.base import Record
 from retrieval.data.decoder import Decoder, VideoError, VideoFile
 from retrieval.data.sampling import PartError, Sampler, is_variable
-from retrieval.data.store.database import environment, writable
+from retrieval.data.store.database import environment, lengthen, writable
 from retrieval.data.store.entries import Entry, get_entry, put_entry, signature
 from retrieval.data.store.frames import FrameStore, encode_jpeg
 from retrieval.data.store.repair import examine
@@ -162,7 +162,8 @@ def _write(
     try:
         with database.begin(write=True) as transaction:
             put_entry(transaction, store.name(path), entry, jpegs)
-    except lmdb.Error as error:
+        lengthen(str(store.folder))
+    except (lmdb.Error, OSError) as error:
         raise UserError(
             f"data.store.folder={store.folder}: cannot write, is the disk full? ({error}); the {done} videos that this "
             "run has stored can be read, and the same command goes on once there is room"

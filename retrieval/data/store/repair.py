@@ -9,7 +9,7 @@ from pathlib import Path
 import lmdb
 from rich.progress import track
 
-from retrieval.data.store.database import DamagedStoreError, check_length, file_of, lengthen, writable
+from retrieval.data.store.database import DamagedStoreError, file_of, writable
 from retrieval.data.store.entries import DamagedValueError, Entry, get_entry, get_frame
 from retrieval.data.store.frames import FrameStore
 from retrieval.errors import UserError
@@ -67,11 +67,6 @@ def _send_examined(sender: Connection, store: FrameStore, paths: Sequence[Path])
 
 def _examined(store: FrameStore, paths: Sequence[Path]) -> Examined:
     examined = Examined()
-    try:
-        check_length(str(store.folder))
-    except DamagedStoreError as error:  # what remains can be read at the length that it had
-        lengthen(str(store.folder))
-        examined.damage.append(str(error))
     with writable(str(store.folder)) as database, database.begin(buffers=True) as transaction:
         for _ in transaction.cursor().iternext(values=False):  # goes through all pages of keys
             pass
