@@ -88,9 +88,10 @@ def get_value(transaction: lmdb.Transaction, key: bytes) -> memoryview | None:
     Raises:
         DamagedValueError: it is not what was put there.
     """
-    value = transaction.get(key)
-    if value is None:
+    found = transaction.get(key)
+    if found is None:
         return None
+    value = memoryview(found)
     if len(value) < SEAL.size:
         raise DamagedValueError("a value is cut short")
     length, checksum = SEAL.unpack_from(value)

@@ -84,8 +84,9 @@ def _examined(store: FrameStore, paths: Sequence[Path]) -> Examined:
 def _whole_entry(store: FrameStore, path: Path, transaction: lmdb.Transaction) -> Entry | None:
     name = store.name(path)
     entry = get_entry(transaction, name)
-    for index in entry.stored if entry else ():
-        get_frame(transaction, entry.key(name, index))
+    if entry is not None:
+        for index in entry.stored:
+            get_frame(transaction, entry.key(name, index))
     return entry
 
 
