@@ -1,4 +1,4 @@
-"""`python -m retrieval.benchmark <what>`: our loading of videos, or our clustering, timed beside other ways."""
+"""`python -m retrieval.benchmark <what>`: our loading of videos, clustering or ranks, timed beside other ways."""
 
 from argparse import ArgumentParser
 from importlib import import_module
@@ -16,6 +16,8 @@ def main() -> None:
     configure_clustering(benchmarks.add_parser("clustering", help=clustering))
     loading = "videos per second from video files and from stored frames, beside what the model consumes"
     configure_loading(benchmarks.add_parser("loading", help=loading))
+    ranks = "ranks of both directions counted over blocks, beside those of a whole matrix that is sorted"
+    configure_ranks(benchmarks.add_parser("ranks", help=ranks))
     arguments = parser.parse_args()
     import_module(f"retrieval.efficiency.benchmark.{arguments.benchmark}").run(arguments)
 
@@ -34,6 +36,14 @@ def configure_loading(parser: ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, nargs="+", help="worker counts (default 0, 1, 2, 4 … up to the cores)")
     parser.add_argument("--backbone", default="ViT-B-32", help="the model that consumes (default ViT-B-32)")
     parser.add_argument("--batch-size", type=int, default=8, help="videos per training step (default 8)")
+
+
+def configure_ranks(parser: ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--videos", type=int, default=10_000, help="how many (default 10,000)")
+    parser.add_argument("--captions", type=int, default=20_000, help="how many (default 20,000)")
+    parser.add_argument("--dim", type=int, default=512, help="numbers of a feature (default 512)")
+    parser.add_argument("--no-sorting", action="store_true", help="ours alone, where the matrix would not fit")
 
 
 if __name__ == "__main__":

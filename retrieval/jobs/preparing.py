@@ -46,7 +46,7 @@ def _records(corpus: Corpus, splits: list[str]) -> list[Record]:
 
 def _write(findings: Findings, path: Path) -> None:
     write_json(path, asdict(findings))
-    kinds = ("missing", "unreadable", "short", "incomplete")
+    kinds = ("missing", "unreadable", "short", "incomplete", "repaired")
     tell(
         f"{findings.stored} videos stored, {findings.decoded} of them decoded now; findings: {path}",
         *(f"{kind}: {message}" for kind in kinds for message in getattr(findings, kind)),

@@ -1,17 +1,36 @@
 """Ranks of the right answer in text-to-video (t2v) and video-to-text (v2t) retrieval, streamed over blocks of scores.
 
 Several captions a video are counted as the field does: t2v ranks the videos for every caption; v2t lets each video's
-caption set score by its best caption and ranks the sets. Ties are pessimistic: a rank is 1 + the number of others that
-score at least as high as the right answer, so that a constant score comes last.
+caption set score by its best caption and ranks the sets. Ties are pessimistic: a rank is the number of candidates that
+do not score below the right answer, itself among them, so that a constant score comes last. A NaN is below nothing.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from retrieval.metrics.scores import Indices, Scores
+from retrieval.metrics.scores import Block, ComparableScores, Indices, Scores
+
+
+class _Rows(NamedTuple):
+    """A chunk of captions, in which those of a video are neighbours.
+
+    Attributes:
+        captions: their numbers.
+        owners: each one's video.
+        videos: these videos, each once, in the order of the captions.
+        place: of each caption's video in `videos`.
+        runs: how many videos with as many captions each follow one another, and how many captions that is.
+    """
+
+    captions: Indices
+    owners: Indices
+    videos: Indices
+    place: Indices
+    runs: Sequence[tuple[int, int]]
 
 
 def retrieval_ranks(
@@ -22,39 +41,44 @@ def retrieval_ranks(
 ) -> tuple[Int[Tensor, " caption"], Int[Tensor, " captioned_video"]]:
     """Ranks from 1: of each caption's video among the videos, of each captioned video's caption set among the sets.
 
+    Both are counted in one pass over the blocks, without waiting for a GPU in between.
+
     Args:
         scores: gives the blocks.
         video_of_caption: the right answers.
         captions: all captions in chunks, from `caption_chunks`.
-        videos: all videos in chunks.
+        videos: all videos in ascending order, in chunks.
 
     Returns:
         The t2v ranks in the order of the captions, the v2t ranks of the videos that have captions in the order of the
         videos.
     """
-    t2v_target, v2t_target = _targets(scores, video_of_caption, captions, sum(map(len, videos)))
-    t2v_rank = torch.ones_like(video_of_caption)
-    v2t_rank = torch.ones_like(v2t_target, dtype=torch.long)
-    for caption in captions:
-        own, group = video_of_caption[caption].unique_consecutive(return_inverse=True)
+    chunks = [_rows(caption, video_of_caption[caption]) for caption in captions]
+    captioned = torch.cat([chunk.videos for chunk in chunks])
+    total = sum(map(len, videos))
+    t2v_right, v2t_right = _right_answers(scores, chunks, len(video_of_caption), total)
+    t2v_rank = torch.full_like(video_of_caption, total)
+    v2t_rank = video_of_caption.new_full((total,), len(captioned))
+    for chunk in chunks:
+        first, right = 0, t2v_right[chunk.captions]
         for video in videos:
-            t2v, v2t = scores(caption, video)
-            beats = (t2v >= t2v_target[caption, None]) & (video_of_caption[caption, None] != video)
-            t2v_rank[caption] += beats.sum(1)
-            beats = (_best_of_groups(v2t, group, len(own)) >= v2t_target[video]) & (own[:, None] != video)
-            v2t_rank[video] += beats.sum(0)
-    return t2v_rank, v2t_rank[v2t_target.isfinite()]
+            blocks = _blocks(scores, chunk.captions, video, right, v2t_right[video])
+            t2v, v2t = _without_right_answers(blocks, chunk.owners - first)
+            t2v_rank[chunk.captions] -= _count_below(t2v, right[:, None], 1)
+            v2t_rank[video] -= _count_below(_best_of_each_video(v2t, chunk.runs), v2t_right[None, video], 0)
+            first += len(video)
+    return t2v_rank, v2t_rank[captioned.sort().values]
 
 
 def caption_chunks(video_of_caption: Int[Tensor, " caption"], size: int) -> list[Int[Tensor, " chunk"]]:
-    """Captions sorted by video, in chunks that hold all captions of a video together.
+    """Captions in chunks that hold all captions of a video together; videos with as many captions are neighbours.
 
     A chunk has at most `size` captions, or one video's if these are more.
     """
     order = video_of_caption.argsort(stable=True)
-    counts = video_of_caption[order].unique_consecutive(return_counts=True)[1].tolist()
+    order = order[video_of_caption.bincount()[video_of_caption[order]].argsort(stable=True)]
     lengths = [0]
-    for count in counts:
+    for count in video_of_caption[order].unique_consecutive(return_counts=True)[1].tolist():
         if lengths[-1] + count <= size:
             lengths[-1] += count
         else:
@@ -62,28 +86,69 @@ def caption_chunks(video_of_caption: Int[Tensor, " caption"], size: int) -> list
     return [chunk for chunk in order.split(lengths) if len(chunk)]
 
 
-def _targets(
-    scores: Scores, video_of_caption: Int[Tensor, " caption"], captions: Sequence[Indices], videos: int
+def _rows(captions: Indices, owners: Indices) -> _Rows:
+    videos, place, counts = owners.unique_consecutive(return_inverse=True, return_counts=True)
+    each, alike = counts.unique_consecutive(return_counts=True)
+    return _Rows(captions, owners, videos, place, list(zip(alike.tolist(), each.tolist(), strict=True)))
+
+
+def _right_answers(
+    scores: Scores, chunks: Sequence[_Rows], captions: int, videos: int
 ) -> tuple[Float[Tensor, " caption"], Float[Tensor, " video"]]:
     """Each caption's score with its video, and each video's best with its captions (inf where it has none)."""
-    t2v_parts, v2t_parts, owners = [], [], []
-    for caption in captions:
-        own, group = video_of_caption[caption].unique_consecutive(return_inverse=True)
-        t2v, v2t = (block.gather(1, group[:, None]) for block in scores(caption, own))
+    t2v_parts, v2t_parts = [], []
+    for chunk in chunks:
+        t2v, v2t = (block.gather(1, chunk.place[:, None]) for block in scores(chunk.captions, chunk.videos))
         t2v_parts.append(t2v[:, 0])
-        v2t_parts.append(_best_of_groups(v2t, group, len(own))[:, 0])
-        owners.append(own)
-    t2v_target, v2t_best = torch.cat(t2v_parts), torch.cat(v2t_parts)
-    v2t_target = v2t_best.new_full((videos,), torch.inf)
-    v2t_target[torch.cat(owners)] = v2t_best
-    return torch.empty_like(t2v_target).index_copy(0, torch.cat(list(captions)), t2v_target), v2t_target
+        v2t_parts.append(_best_of_each_video(v2t, chunk.runs)[:, 0])
+    t2v_right, v2t_right = torch.cat(t2v_parts), torch.cat(v2t_parts)
+    return (
+        t2v_right.new_zeros(captions).index_copy(0, torch.cat([chunk.captions for chunk in chunks]), t2v_right),
+        v2t_right.new_full((videos,), torch.inf).index_copy(
+            0, torch.cat([chunk.videos for chunk in chunks]), v2t_right
+        ),
+    )
 
 
-def _best_of_groups(
-    block: Float[Tensor, "caption column"], group: Int[Tensor, " caption"], groups: int
-) -> Float[Tensor, "group column"]:
-    """The highest score of each group of captions."""
-    if groups == len(block):
-        return block
-    best = block.new_full((groups, block.shape[1]), -torch.inf)
-    return best.scatter_reduce(0, group[:, None].expand_as(block), block, "amax")
+def _blocks(
+    scores: Scores,
+    captions: Indices,
+    videos: Indices,
+    t2v_right: Float[Tensor, " caption"],
+    v2t_right: Float[Tensor, " video"],
+) -> tuple[Block, Block]:
+    """Scores, or what compares with the right answers as they do."""
+    if isinstance(scores, ComparableScores):
+        return scores.compared(captions, videos, t2v_right, v2t_right)
+    return scores(captions, videos)
+
+
+def _without_right_answers(blocks: tuple[Block, Block], column: Int[Tensor, " caption"]) -> tuple[Block, Block]:
+    """The blocks with inf, which is below nothing, at each caption's `column`, where that lies in them.
+
+    Right answers are left out by their place and not by their score, which another block's shape may round otherwise.
+    """
+    width = blocks[0].shape[1]
+    place = column.clamp(0, width - 1)[:, None]
+    inside = place == column[:, None]
+    for block in blocks[: 1 if blocks[0] is blocks[1] else 2]:
+        block.scatter_(1, place, block.gather(1, place).masked_fill(inside, torch.inf))
+    return blocks
+
+
+def _best_of_each_video(
+    block: Float[Tensor, "caption column"], runs: Sequence[tuple[int, int]]
+) -> Float[Tensor, "video column"]:
+    """The highest score of each video's captions."""
+    parts = block.split([videos * each for videos, each in runs])
+    best = [
+        part if each == 1 else part.unflatten(0, (videos, each)).amax(1)
+        for part, (videos, each) in zip(parts, runs, strict=True)
+    ]
+    return best[0] if len(best) == 1 else torch.cat(best)
+
+
+def _count_below(block: Block, right: Float[Tensor, "#row #column"], dim: int) -> Int[Tensor, " _"]:
+    """How many scores along `dim` are below; counted in floats, which sum several times faster than truth values."""
+    below = torch.empty(block.shape, device=block.device)
+    return torch.lt(block, right, out=below).sum(dim, dtype=torch.float32).long()

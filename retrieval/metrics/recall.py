@@ -19,7 +19,7 @@ from retrieval.metrics.ranks import caption_chunks, retrieval_ranks
 from retrieval.metrics.rescoring import DIRECTIONS, RESCORINGS, Querybank
 from retrieval.metrics.scores import Scores
 
-CHUNK = 2048
+CHUNK = 1024
 
 
 def summarise_ranks(ranks: Int[Tensor, " query"]) -> dict[str, float]:

@@ -11,9 +11,10 @@ from torchmetrics.utilities.data import dim_zero_cat
 from retrieval.errors import UserError
 from retrieval.heads.base import Similarity
 from retrieval.heads.mean import cosine
+from retrieval.metrics.features import feature_scores
 from retrieval.metrics.recall import CHUNK, check_knobs, retrieval_metrics
 from retrieval.metrics.rescoring import RESCORINGS, Querybank
-from retrieval.metrics.scores import Scores, check_finite, feature_scores
+from retrieval.metrics.scores import Scores, check_finite
 
 VIDEO, BANK = -1, -2  # stand for the index of a caption's video where there is none
 ALONE = -1  # stands for the number of a vector in its item where an item is one vector

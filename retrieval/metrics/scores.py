@@ -2,9 +2,10 @@
 
 A `Scores` gives, for some captions and some videos, two blocks [caption, video]: the scores that rank videos for a
 caption (t2v) and those that rank captions for a video (v2t). Plain scores are the same for both; a rescoring
-(`rescoring.py`) makes them differ.
+(`rescoring.py`) makes them differ. Whoever asked for the blocks may overwrite them.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -12,12 +13,28 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from retrieval.errors import UserError
-from retrieval.heads.base import Similarity
-from retrieval.heads.mean import cosine
 
 Indices = Int[Tensor, " _"]
 Block = Float[Tensor, "caption video"]
 Scores = Callable[[Indices, Indices], tuple[Block, Block]]
+
+
+class ComparableScores(ABC):
+    """Scores that are faster where only their order relative to the right answers' is asked for."""
+
+    @abstractmethod
+    def __call__(self, captions: Indices, videos: Indices) -> tuple[Block, Block]:
+        """The scores themselves."""
+
+    @abstractmethod
+    def compared(
+        self,
+        captions: Indices,
+        videos: Indices,
+        t2v_right: Float[Tensor, " caption"],
+        v2t_right: Float[Tensor, " video"],
+    ) -> tuple[Block, Block]:
+        """Blocks that lie below, at or above each caption's and each video's right answer as the scores do."""
 
 
 def matrix_scores(similarity: Float[Tensor, "caption video"]) -> Scores:
@@ -30,29 +47,6 @@ def matrix_scores(similarity: Float[Tensor, "caption video"]) -> Scores:
 
     def scores(captions: Indices, videos: Indices) -> tuple[Block, Block]:
         block = similarity[captions][:, videos]
-        return block, block
-
-    return scores
-
-
-def feature_scores(
-    captions: Float[Tensor, "caption ..."],
-    videos: Float[Tensor, "video ..."],
-    similarity: Similarity = cosine,
-) -> Scores:
-    """Similarities of what a head kept of captions and videos, as float32.
-
-    They are computed in float64 and rounded once: equal pairs then score equally whatever the block's shape, the
-    device, autocast or TF32, so that ties stay ties and the ranks do not depend on the chunks.
-
-    Raises:
-        UserError: features that are not finite.
-    """
-    check_finite(captions, torch.arange(len(captions)), "caption features")
-    check_finite(videos, torch.arange(len(videos)), "video features")
-
-    def scores(caption: Indices, video: Indices) -> tuple[Block, Block]:
-        block = similarity(captions[caption].double(), videos[video].double()).float()
         return block, block
 
     return scores

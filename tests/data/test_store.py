@@ -23,7 +23,7 @@ from retrieval.data.corpora.moving_shapes import encode
 from retrieval.data.dataset import FrameReader
 from retrieval.data.decoder import VideoError, open_decord
 from retrieval.data.sampling import even_frames, segment_frames
-from retrieval.data.store.entries import environment
+from retrieval.data.store.database import environment
 from retrieval.data.store.frames import FrameStore, nearest
 from retrieval.data.store.preparation import grid, prepare
 from retrieval.data.transforms import resize_and_crop

@@ -1,18 +1,25 @@
-"""What lies in a store's LMDB: an entry a video, a JPEG a frame, under keys of video and time stamp."""
+"""What lies in a store's LMDB: an entry a video, a JPEG a frame, under keys of video and time stamp.
+
+Every value begins with its length and a checksum of its key and itself, so that no damage is taken for a picture. The
+length is known before the value is touched: a damaged node of LMDB's own may claim bytes beyond the file's end.
+"""
 
 import json
-import os
 import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import lmdb
 
-MAP_SIZE = 2**42  # address space, not disk: the file grows with what is written
 MAX_NAME = 480  # bytes; LMDB's keys have 511
+SEAL = struct.Struct("<II")  # length and checksum of what follows
+
+
+class DamagedValueError(Exception):
+    """A value that is not what was written."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,8 @@ class Entry:
         stored: which of its frames are in the store, ascending.
         error: why none are, where it cannot be read.
         damage: the fields of a `Damage`, where decoding all of it showed some.
+        first: when its first frame is shown, in seconds.
+        variable_times: when each frame is shown, in seconds, where they do not follow one another every 1 / fps.
     """
 
     size: int
@@ -38,19 +47,25 @@ class Entry:
     stored: Sequence[int] = ()
     error: str | None = None
     damage: dict[str, Any] | None = None
+    first: float = 0.0
+    variable_times: Sequence[float] | None = None
+
+    @property
+    def times(self) -> Sequence[float]:
+        """When each frame is shown, in seconds."""
+        if self.variable_times is not None:
+            return self.variable_times
+        return [self.first + number / self.fps for number in range(self.total)]
+
+    def key(self, name: bytes, index: int) -> bytes:
+        """Where a frame lies: by video, then by time in microseconds after the first frame."""
+        times = self.variable_times
+        seconds = index / self.fps if times is None else times[index] - times[0]
+        return _frames_key(name) + struct.pack(">Q", round(seconds * 1e6))
 
     def is_of(self, path: Path) -> bool:
         """Whether the file is still the one that was stored, or is gone."""
         return not path.is_file() or (self.size, self.time) == signature(path)
-
-
-@lru_cache(maxsize=8)
-def environment(folder: str) -> lmdb.Environment:
-    """The store opened for reading, once in each process."""
-    return lmdb.open(folder, readonly=True, lock=False, readahead=False, map_size=MAP_SIZE)
-
-
-os.register_at_fork(after_in_child=environment.cache_clear)  # LMDB's handles do not survive a fork
 
 
 def entry_key(name: bytes) -> bytes:
@@ -58,28 +73,74 @@ def entry_key(name: bytes) -> bytes:
     return b"video\0" + name
 
 
-def frame_key(name: bytes, seconds: float) -> bytes:
-    """Where a frame lies: by video, then by time in microseconds."""
-    return b"frame\0" + name + b"\0" + struct.pack(">Q", round(seconds * 1e6))
+def get_frame(transaction: lmdb.Transaction, key: bytes) -> memoryview:
+    """A stored frame.
+
+    Raises:
+        DamagedValueError: it is not what was put there, or gone.
+    """
+    frame = get_value(transaction, key)
+    if frame is None:
+        raise DamagedValueError("a frame is missing")
+    return frame
+
+
+def get_value(transaction: lmdb.Transaction, key: bytes) -> memoryview | None:
+    """What was put under a key, None where nothing was; `transaction` gives buffers.
+
+    Raises:
+        DamagedValueError: it is not what was put there.
+    """
+    found = transaction.get(key)
+    if found is None:
+        return None
+    value = memoryview(found)
+    if len(value) < SEAL.size:
+        raise DamagedValueError("a value is cut short")
+    length, checksum = SEAL.unpack_from(value)
+    if length != len(value) - SEAL.size:
+        raise DamagedValueError("a length does not agree")
+    if checksum != crc32(value[SEAL.size :], crc32(key)):
+        raise DamagedValueError("a checksum does not agree")
+    return value[SEAL.size :]
 
 
 def get_entry(transaction: lmdb.Transaction, name: bytes) -> Entry | None:
-    """What is stored of a video, None where nothing is."""
-    value = transaction.get(entry_key(name))
+    """What is stored of a video, None where nothing is.
+
+    Raises:
+        DamagedValueError: the entry is not what was put there.
+    """
+    value = get_value(transaction, entry_key(name))
     return None if value is None else Entry(**json.loads(bytes(value)))
 
 
 def put_entry(transaction: lmdb.Transaction, name: bytes, entry: Entry, frames: Sequence[bytes]) -> None:
     """Write a video with its frames, in place of what was stored under its name."""
-    if (old := get_entry(transaction, name)) is not None:
-        for index in old.stored:
-            transaction.delete(frame_key(name, index / old.fps))
+    _delete_frames(transaction, name)
     for index, frame in zip(entry.stored, frames, strict=True):
-        transaction.put(frame_key(name, index / entry.fps), frame)
-    transaction.put(entry_key(name), json.dumps(asdict(entry)).encode())
+        _put_value(transaction, entry.key(name, index), frame)
+    _put_value(transaction, entry_key(name), json.dumps(asdict(entry)).encode())
 
 
 def signature(path: Path) -> tuple[int, int]:
     """Size in bytes and time of the last change in nanoseconds: what tells that a file is another one."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
+
+
+def _put_value(transaction: lmdb.Transaction, key: bytes, value: bytes) -> None:
+    transaction.put(key, SEAL.pack(len(value), crc32(value, crc32(key))) + value)
+
+
+def _delete_frames(transaction: lmdb.Transaction, name: bytes) -> None:
+    """All of a video's, whatever its entry says."""
+    with transaction.cursor() as cursor:
+        found = cursor.set_range(_frames_key(name))
+        while found and bytes(cursor.key()).startswith(_frames_key(name)):
+            found = cursor.delete()
+
+
+def _frames_key(name: bytes) -> bytes:
+    """What the keys of a video's frames begin with."""
+    return b"frame\0" + name + b"\0"

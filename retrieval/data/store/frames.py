@@ -1,19 +1,21 @@
 """Stored frames: JPEGs in an LMDB, keyed by video and time stamp, read in place of the videos.
 
-Reading 12 frames of a video means decoding nearly all of it; here it means decoding 12 JPEGs. The store knows each
-video's own length and frame rate, so that a sampler chooses as it does over the video, and gets the stored frames that
-are nearest in time.
+Reading 12 frames of a video means decoding nearly all of it; here it means decoding 12 JPEGs. The store knows when each
+of a video's frames is shown, so that a sampler chooses as it does over the video, and gets the stored frames that are
+nearest in time.
 """
 
 import json
 import platform
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import numpy as np
 import simplejpeg
 import torch
@@ -22,11 +24,12 @@ from torch import Tensor
 
 from retrieval.data.corpora.base import Record
 from retrieval.data.decoder import Damage, VideoError, VideoFile
-from retrieval.data.store.entries import MAX_NAME, Entry, entry_key, environment, frame_key, get_entry
+from retrieval.data.store.database import PREPARE, environment, file_of
+from retrieval.data.store.entries import MAX_NAME, DamagedValueError, Entry, entry_key, get_entry, get_frame
 from retrieval.errors import UserError
 from retrieval.files import write_whole
 
-PREPARE = "run python -m retrieval.prepare"
+FORMAT = 2  # of what lies in a store; 1 had no checksums
 
 
 @dataclass(frozen=True)
@@ -67,29 +70,48 @@ class FrameStore:
         """Make the folder with its manifest, or check the one that is there.
 
         Raises:
-            UserError: it was written with other settings.
+            UserError: it was written with other settings, or cannot be made.
         """
-        if self.manifest.is_file():
+        if self.manifest.is_file() or file_of(str(self.folder)).is_file():
             return self.verify()
-        Path(self.folder).mkdir(parents=True, exist_ok=True)
-        write_whole(self.manifest, json.dumps({"settings": self.settings, "software": _software()}, indent=2) + "\n")
+        written = {"format": FORMAT, "settings": self.settings, "software": _software()}
+        try:
+            Path(self.folder).mkdir(parents=True, exist_ok=True)
+            write_whole(self.manifest, json.dumps(written, indent=2) + "\n")
+        except OSError as error:
+            raise UserError(f"data.store.folder={self.folder} cannot be made: {error}") from error
         return None
 
     def verify(self) -> None:
         """Check that the store is there and was written with these settings.
 
         Raises:
-            UserError: there is no store.
-            UserError: it was written with other settings.
+            UserError: there is no store, or it is an old one.
+            UserError: it was written with other settings, or nobody knows which.
         """
         if not self.manifest.is_file():
+            if file_of(str(self.folder)).is_file():
+                raise UserError(f"{self.manifest} is missing: {self._anew}")
             raise UserError(f"data.store.folder={self.folder}: no stored frames there; {PREPARE} first")
-        written = json.loads(self.manifest.read_text())["settings"]
-        if written != self.settings:
+        written = self._manifest()
+        if written["format"] != FORMAT:
+            raise UserError(f"data.store.folder={self.folder} was written before frames had checksums: {self._anew}")
+        if written["settings"] != self.settings:
             raise UserError(
-                f"data.store.folder={self.folder} was written with {_as_text(written)}, this run has "
+                f"data.store.folder={self.folder} was written with {_as_text(written['settings'])}, this run has "
                 f"{_as_text(self.settings)}: set data.store to the former, or give another data.store.folder"
             )
+
+    def _manifest(self) -> dict[str, Any]:
+        try:
+            written = json.loads(self.manifest.read_text())
+            return {"settings": dict(written["settings"]), "format": written.get("format", 1)}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{self.manifest} cannot be read ({error}): {self._anew}") from error
+
+    @property
+    def _anew(self) -> str:
+        return f"delete data.store.folder={self.folder}, or give another, and {PREPARE}"
 
     def name(self, path: Path) -> bytes:
         """A video's name in the store: its path under `root`.
@@ -106,7 +128,7 @@ class FrameStore:
     def check(self, records: Sequence[Record], split: str) -> None:
         """Raise UserError where videos of `split` are not in the store, naming the first."""
         paths = sorted({record.path for record in records})
-        with environment(str(self.folder)).begin(buffers=True) as transaction:
+        with self.reading(paths[0]) as transaction:
             lacking = [path for path in paths if transaction.get(entry_key(self.name(path))) is None]
         if lacking:
             raise UserError(
@@ -118,11 +140,27 @@ class FrameStore:
         """The stored frames of a video, to be read like the video itself.
 
         Raises:
-            VideoError: a video that is not in the store, has changed since, or could not be read.
+            UserError: a store that is cut short, or cannot be read.
+            VideoError: a video that is not in the store, has changed since, could not be read, or is damaged there.
         """
-        with environment(str(self.folder)).begin(buffers=True) as transaction:
+        with self.reading(path) as transaction:
             entry = get_entry(transaction, self.name(path))
         return StoredVideo(self, path, self._usable(path, entry))
+
+    @contextmanager
+    def reading(self, path: Path) -> Iterator[lmdb.Transaction]:
+        """A transaction that reads what is stored of a video.
+
+        Raises:
+            VideoError: it is damaged.
+        """
+        try:
+            with environment(str(self.folder)).begin(buffers=True) as transaction:
+                yield transaction
+        except (lmdb.Error, DamagedValueError) as error:
+            raise VideoError(
+                f"{path}: damaged in the store {self.folder} ({error}); {PREPARE}, which stores it again"
+            ) from error
 
     def _usable(self, path: Path, entry: Entry | None) -> Entry:
         if entry is None:
@@ -143,37 +181,34 @@ class StoredVideo(VideoFile):
 
     @property
     def times(self) -> Sequence[float]:
-        """By the average rate: a store keeps no others."""
-        return [number / self.fps for number in range(self.total)]
+        return self.entry.times
 
     def read(self, indices: Sequence[int]) -> UInt8[Tensor, "frame 3 height width"]:
         name = self.store.name(self.path)
-        keys = [frame_key(name, nearest(self.entry.stored, index) / self.fps) for index in indices]
-        with environment(str(self.store.folder)).begin(buffers=True) as transaction:
-            return self._decoded([transaction.get(key) for key in keys])
+        times, stored = self.entry.variable_times, self.entry.stored
+        keys = [self.entry.key(name, nearest(stored, index, times)) for index in indices]
+        with self.store.reading(self.path) as transaction:
+            return self._decoded([get_frame(transaction, key) for key in keys])
 
     def examine(self) -> Damage | None:
         """What `prepare` found when it decoded the video."""
         return None if self.entry.damage is None else Damage(**self.entry.damage)
 
-    def _decoded(self, jpegs: Sequence[Any]) -> UInt8[Tensor, "frame 3 height width"]:
-        try:
-            height, width = simplejpeg.decode_jpeg_header(jpegs[0])[:2]
-            frames = np.empty((len(jpegs), height, width, 3), np.uint8)
-            for jpeg, frame in zip(jpegs, frames, strict=True):
-                simplejpeg.decode_jpeg(jpeg, buffer=frame)
-        except (TypeError, ValueError) as error:
-            raise VideoError(
-                f"{self.path}: its frames in {self.store.folder} are damaged ({error}); delete the store and {PREPARE}"
-            ) from error
+    def _decoded(self, jpegs: Sequence[memoryview]) -> UInt8[Tensor, "frame 3 height width"]:
+        height, width = simplejpeg.decode_jpeg_header(jpegs[0])[:2]
+        frames = np.empty((len(jpegs), height, width, 3), np.uint8)
+        for jpeg, frame in zip(jpegs, frames, strict=True):
+            simplejpeg.decode_jpeg(jpeg, buffer=frame)
         return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
 
-def nearest(stored: Sequence[int], index: int) -> int:
-    """The stored frame nearest to `index`, the earlier of two."""
+def nearest(stored: Sequence[int], index: int, times: Sequence[float] | None = None) -> int:
+    """The stored frame that is shown nearest to that of `index`, the earlier of two; without `times` by number."""
     right = bisect_left(stored, index)
     candidates = stored[max(right - 1, 0) : right + 1]
-    return min(candidates, key=lambda frame: abs(frame - index))
+    if times is None:
+        return min(candidates, key=lambda frame: abs(frame - index))
+    return min(candidates, key=lambda frame: abs(times[frame] - times[index]))
 
 
 def encode_jpeg(frame: UInt8[Tensor, "3 height width"], quality: int) -> bytes:

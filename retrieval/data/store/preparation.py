@@ -1,13 +1,14 @@
 """Checks every video of a corpus and stores its frames, over as many processes as wanted; may be killed at any moment.
 
 Workers decode and encode, one process writes, a video a transaction: a kill leaves a whole store that lacks the videos
-in flight, at most two a worker. What is stored is never decoded again unless its file has changed.
+in flight, at most two a worker. What is stored is never decoded again unless its file has changed, or it is damaged.
 """
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import lmdb
 from rich.progress import track
@@ -17,17 +18,11 @@ from retrieval.data.corpora.base import Record
 from retrieval.data.decoder import Damage, Decoder, VideoError, VideoFile, video_opener
 from retrieval.data.decoder.guarded import Open
 from retrieval.data.loading import Loader, start_worker
-from retrieval.data.sampling import PartError, Sampler
-from retrieval.data.store.entries import (
-    MAP_SIZE,
-    Entry,
-    environment,
-    frame_key,
-    get_entry,
-    put_entry,
-    signature,
-)
+from retrieval.data.sampling import PartError, Sampler, is_variable
+from retrieval.data.store.database import environment, lengthen, writable
+from retrieval.data.store.entries import Entry, get_entry, put_entry, signature
 from retrieval.data.store.frames import FrameStore, encode_jpeg
+from retrieval.data.store.repair import examine
 from retrieval.errors import UserError
 
 CHUNK = 128  # frames decoded at a time
@@ -48,6 +43,7 @@ class Findings:
         short: end before their container or their annotation says; what there is, is stored.
         damaged: by video, what decoding all of it showed; unless data.check=full, what can be decoded is stored.
         incomplete: lack frames in the store; empty unless the store was tampered with.
+        repaired: what was damaged in the store; it is stored again.
     """
 
     stored: int = 0
@@ -57,6 +53,7 @@ class Findings:
     short: list[str] = field(default_factory=list)
     damaged: dict[str, Damage] = field(default_factory=dict)
     incomplete: list[str] = field(default_factory=list)
+    repaired: list[str] = field(default_factory=list)
 
 
 class VideoEncoder(Dataset[Encoded]):
@@ -90,8 +87,8 @@ class VideoEncoder(Dataset[Encoded]):
             frames = self._encode(video, kept)
         except VideoError as error:
             return path, Entry(size, time, error=str(error)), []
-        found = None if damage is None else asdict(damage)
-        return path, Entry(size, time, video.total, video.fps, video.claimed, kept, damage=found), frames
+        found = {"damage": None if damage is None else asdict(damage)} | _timing(video)
+        return path, Entry(size, time, video.total, video.fps, video.claimed, kept, **found), frames
 
     def _choose(self, video: VideoFile, records: Sequence[Record]) -> list[int]:
         """Which of the video's frames to store."""
@@ -106,6 +103,12 @@ class VideoEncoder(Dataset[Encoded]):
     def _encode(self, video: VideoFile, kept: Sequence[int]) -> list[bytes]:
         parts = (kept[start : start + CHUNK] for start in range(0, len(kept), CHUNK))
         return [encode_jpeg(frame, self.store.quality) for part in parts for frame in video.read(part)]
+
+
+def _timing(video: VideoFile) -> dict[str, Any]:
+    """The fields of an entry that tell when frames are shown: by number where that is what a sampler goes by."""
+    times = list(video.times)
+    return {"first": times[0], "variable_times": times if is_variable(times, video.fps) else None}
 
 
 def grid(total: int, fps: float, rate: float | None) -> list[int]:
@@ -147,29 +150,20 @@ def prepare(
     for record in records:
         videos.setdefault(record.path, []).append(record)
     present = {path: parts for path, parts in videos.items() if path.is_file()}
-    todo = _todo(present, store)
+    examined = examine(store, list(present))
+    todo = [parts for path, parts in present.items() if path not in examined.whole]
     opener = video_opener(decoder, store.short_side, check, deadline)
     encoder = VideoEncoder(todo, store, opener, check, sampler, frames)
     loader = Loader(encoder, batch_size=None, num_workers=num_workers, in_order=False, worker_init_fn=start_worker)
     encoded = iter(loader)  # starts the workers before the store is open: LMDB's handles do not survive a fork
-    with _database(store) as database:
+    with writable(str(store.folder)) as database:
         for done, (path, entry, jpegs) in enumerate(track(encoded, "Storing frames", total=len(todo))):
             _write(database, store, path, entry, jpegs, done)
         findings = _checked(database, store, present)
     findings.decoded = len(todo)
+    findings.repaired = examined.damage
     findings.missing = [f"{path}: no such file" for path in videos if path not in present]
     return findings
-
-
-def _database(store: FrameStore) -> lmdb.Environment:
-    return lmdb.open(str(store.folder), map_size=MAP_SIZE)
-
-
-def _todo(present: dict[Path, list[Record]], store: FrameStore) -> list[list[Record]]:
-    """The videos that are not stored, or have changed since."""
-    with _database(store) as database, database.begin() as transaction:
-        entries = {path: get_entry(transaction, store.name(path)) for path in present}
-    return [present[path] for path, entry in entries.items() if entry is None or not entry.is_of(path)]
 
 
 def _write(
@@ -178,7 +172,8 @@ def _write(
     try:
         with database.begin(write=True) as transaction:
             put_entry(transaction, store.name(path), entry, jpegs)
-    except lmdb.Error as error:
+        lengthen(str(store.folder))
+    except (lmdb.Error, OSError) as error:
         raise UserError(
             f"data.store.folder={store.folder}: cannot write, is the disk full? ({error}); the {done} videos that this "
             "run has stored can be read, and the same command goes on once there is room"
@@ -194,7 +189,7 @@ def _checked(database: lmdb.Environment, store: FrameStore, present: dict[Path, 
             entry = get_entry(transaction, name)
             if entry is None or entry.error is not None:
                 findings.unreadable.append(str(entry.error if entry else path))
-            elif any(transaction.get(frame_key(name, index / entry.fps)) is None for index in entry.stored):
+            elif any(transaction.get(entry.key(name, index)) is None for index in entry.stored):
                 findings.incomplete.append(f"{path}: frames are missing in {store.folder}; delete the store")
             else:
                 findings.stored += 1

@@ -1,0 +1,113 @@
+"""Scores of features: a head's similarities of what it kept of captions and videos.
+
+They are computed in float64 and rounded to float32 once: equal pairs then score equally whatever the block's shape, the
+device, autocast or TF32, so that ties stay ties and the ranks do not depend on the chunks.
+
+Cosines on the CPU are multiplied in float32, and in float64 where that could change a rank. A float32 product of unit
+vectors is off by at most dim x 2^-24, whatever the order of its sums (Higham, "Accuracy and Stability of Numerical
+Algorithms", section 3.1). A rank only asks whether a score is below a right answer's, so the few scores that are nearer
+to it than that are computed again: the ranks are those of float64 in half of its time.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from retrieval.heads.base import Similarity
+from retrieval.heads.mean import cosine
+from retrieval.metrics.scores import Block, ComparableScores, Indices, Scores, check_finite
+
+SHARE = 1 / 256
+"""Of a block's scores; where more are near a right answer's, computing the whole block in float64 is faster."""
+PART = 8192  # items that are normalised at a time
+
+
+def feature_scores(
+    captions: Float[Tensor, "caption ..."],
+    videos: Float[Tensor, "video ..."],
+    similarity: Similarity = cosine,
+) -> Scores:
+    """Similarities of what a head kept of captions and videos, as float32.
+
+    Raises:
+        UserError: features that are not finite.
+    """
+    check_finite(captions, torch.arange(len(captions)), "caption features")
+    check_finite(videos, torch.arange(len(videos)), "video features")
+    exact = FeatureScores(captions, videos, similarity)
+    return Cosines(exact) if similarity is cosine and captions.device.type == "cpu" else exact
+
+
+@dataclass(frozen=True)
+class FeatureScores:
+    """The similarities themselves."""
+
+    captions: Float[Tensor, "caption ..."]
+    videos: Float[Tensor, "video ..."]
+    similarity: Similarity
+
+    def __call__(self, captions: Indices, videos: Indices) -> tuple[Block, Block]:
+        block = self.similarity(self.captions[captions].double(), self.videos[videos].double()).float()
+        return block, block
+
+
+class Cosines(ComparableScores):
+    """Cosines, of which those that are only compared come faster."""
+
+    def __init__(self, exact: FeatureScores) -> None:
+        self.exact = exact
+        self.unit_captions, self.unit_videos = _unit(exact.captions), _unit(exact.videos)
+        self.margin = (exact.captions.shape[1] + 32) * 2.0**-24  # 32: more than rounding before and after adds
+
+    def __call__(self, captions: Indices, videos: Indices) -> tuple[Block, Block]:
+        return self.exact(captions, videos)
+
+    def compared(
+        self,
+        captions: Indices,
+        videos: Indices,
+        t2v_right: Float[Tensor, " caption"],
+        v2t_right: Float[Tensor, " video"],
+    ) -> tuple[Block, Block]:
+        block = _product(self.unit_captions.index_select(0, captions), self.unit_videos.index_select(0, videos))
+        row, column = self._near(block, t2v_right[:, None], v2t_right[None])
+        if len(row) > SHARE * block.numel():
+            return self.exact(captions, videos)
+        block[row, column] = self._of_pairs(captions[row], videos[column])
+        return block, block
+
+    def _near(
+        self, block: Block, t2v_right: Float[Tensor, "caption 1"], v2t_right: Float[Tensor, "1 video"]
+    ) -> tuple[Indices, Indices]:
+        """Rows and columns of what may lie on the other side of a right answer in float64."""
+        gap = torch.minimum((block - t2v_right).abs_(), (block - v2t_right).abs_())
+        rows = (gap.amin(1) <= self.margin).nonzero()[:, 0]
+        row, column = (gap[rows] <= self.margin).nonzero().unbind(1)
+        return rows[row], column
+
+    def _of_pairs(self, captions: Indices, videos: Indices) -> Float[Tensor, " pair"]:
+        caption = F.normalize(self.exact.captions[captions].double())
+        video = F.normalize(self.exact.videos[videos].double())
+        return (caption * video).sum(1).float()
+
+
+def _unit(features: Float[Tensor, "item dim"]) -> Float[Tensor, "item dim"]:
+    """Normalised in float64, a part at a time, and rounded to float32."""
+    unit = torch.empty(features.shape)
+    for part, into in zip(features.split(PART), unit.split(PART), strict=True):
+        into.copy_(F.normalize(part.double()))
+    return unit
+
+
+def _product(captions: Float[Tensor, "caption dim"], videos: Float[Tensor, "video dim"]) -> Block:
+    """In float32 throughout: neither autocast nor a lower float32 precision makes bfloat16 of it."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast("cpu", enabled=False):
+            return captions @ videos.T
+    finally:
+        torch.set_float32_matmul_precision(precision)
