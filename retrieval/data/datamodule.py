@@ -254,6 +254,5 @@ class RetrievalDataModule(L.LightningDataModule):
         return Loader(dataset, self.eval_batch_size, collate_fn=collate, **self._loader_knobs(num_workers))
 
     def _loader_knobs(self, num_workers: int) -> dict[str, Any]:
-        pinned = torch.cuda.is_available()
         workers = {"num_workers": num_workers, "persistent_workers": num_workers > 0, "worker_init_fn": start_worker}
-        return workers | {"pin_memory": pinned}
+        return workers | {"pin_memory": torch.cuda.is_available()}
