@@ -23,7 +23,7 @@ from retrieval.data.decoder import Guarded, StuckError, VideoError, open_decord,
 from retrieval.data.decoder.index import read_index
 from retrieval.data.notes import Notes, Remembering
 from retrieval.data.sampling import even_frames
-from retrieval.data.store.entries import environment
+from retrieval.data.store.database import environment
 from retrieval.data.store.frames import FrameStore
 from retrieval.data.store.preparation import prepare
 from retrieval.data.transforms import resize_and_crop
