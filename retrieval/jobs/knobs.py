@@ -6,12 +6,15 @@ A recipe sets knobs of the reducer, head or sampler that it chooses; with anothe
 from collections.abc import Callable
 from inspect import Parameter, signature
 from pkgutil import resolve_name
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
 
 from retrieval.errors import UserError
 from retrieval.jobs.keys import dotted
+
+if TYPE_CHECKING:  # commands begin without torch
+    from torch import nn
 
 
 def check_knobs(config: DictConfig) -> None:
@@ -32,6 +35,8 @@ def check_knobs(config: DictConfig) -> None:
 
 def _parameters(target: str) -> list[str] | None:
     """The knobs that a target takes; None where it takes any, or where only building it will tell."""
+    from torch import nn
+
     try:
         found = resolve_name(target)
         calls = _constructors(found) if isinstance(found, type) and issubclass(found, nn.Module) else [found]
@@ -44,8 +49,10 @@ def _parameters(target: str) -> list[str] | None:
     return [name for name in named if name != "self"]
 
 
-def _constructors(module: type[nn.Module]) -> list[Callable[..., None]]:
+def _constructors(module: "type[nn.Module]") -> list[Callable[..., None]]:
     """A module's constructor, and as long as one hands on all knobs that it does not know, the one above it."""
+    from torch import nn
+
     found: list[Callable[..., None]] = []
     for owner in module.__mro__[: module.__mro__.index(nn.Module)]:
         if "__init__" in vars(owner):

@@ -83,9 +83,10 @@ class StopOnSignal(L.Callback):
 
     def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
         """Save where a validation was stopped, or where data workers were ended by the same signal as this process."""
-        if "killed by signal: Terminated" in str(exception):
+        is_of_worker = "DataLoader worker" in str(exception.__cause__)
+        if is_of_worker and not self.received:
             time.sleep(GRACE)
-        lost_worker = bool(self.received) and "DataLoader worker" in str(exception)
+        lost_worker = bool(self.received) and is_of_worker
         is_saved = self.between_steps if lost_worker else self.validating and isinstance(exception, Stopped)
         if is_saved and trainer.world_size == 1:
             trainer.save_checkpoint(self.checkpoint)
