@@ -1,5 +1,6 @@
 """Peak memory against allocations of a known size."""
 
+import pytest
 import torch
 
 from retrieval.efficiency import in_clean_memory, peak_memory
@@ -14,6 +15,7 @@ def peak_of_allocating(mib: int) -> int:
     return peak_memory("cpu") - before
 
 
+@pytest.mark.slow
 def test_what_is_allocated_and_freed_again_counts_once():
     assert 60 * MIB <= in_clean_memory("cpu", peak_of_allocating, 64) <= 80 * MIB
 

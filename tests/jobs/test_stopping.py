@@ -47,6 +47,7 @@ def test_stopped_while_it_is_built_it_leaves_nothing(number, code, place, tmp_pa
     assert not (place / "built").exists()
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_where_it_was(place, finished, capsys):
     code, told = stopped(capsys, *knobs(place, "stopped", TELL % ("on_train_batch_start", 3)))
     (folder,) = (place / "stopped").iterdir()

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch.multiprocessing import spawn
@@ -55,6 +56,7 @@ def process(rank, folder):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_agree_with_one(tmp_path):
     spawn(process, (tmp_path,), nprocs=2)
     expected = evaluate((torch.arange(VIDEOS), torch.arange(CAPTIONS)))

@@ -77,6 +77,7 @@ with torch.no_grad():
 """
 
 
+@pytest.mark.slow
 def test_the_video_tower_compiles_to_one_graph_with_the_same_features():
     """In a process of its own: the tests' shape checks would be compiled too."""
     done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)

@@ -81,6 +81,7 @@ def train_one_step(path, devices, batch_size, **knobs):
     return torch.load(path, weights_only=True)
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_evaluate_as_one(tmp_path):
     one, two = train_one_step(tmp_path / "one", 1, PAIRS), train_one_step(tmp_path / "two", 2, PAIRS // 2)
     torch.testing.assert_close(two["loss"], one["loss"], atol=1e-5, rtol=0)

@@ -15,6 +15,7 @@ def test_the_straightforward_implementation_finds_the_same_medoids(points, clust
     assert torch.equal(straightforward.k_medoids(x, clusters), k_medoids(x, clusters).medoids)
 
 
+@pytest.mark.slow
 def test_a_small_table_is_measured(capsys):
     Console(width=120).print(table([Case("k-medoids", 2, 20, 5), Case("spectral", 2, 20, 5)], "cpu", repeat=1))
     printed = capsys.readouterr().out
