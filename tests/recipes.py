@@ -1,9 +1,9 @@
 """The papers' tables row by row: what was published, the command that asks for the same here, and what it costs.
 
-`python -m tests.recipes` writes the tables of conf/experiment/README.md anew. The figures of others stand here, those of
-rows with a reproduction in its `published.yaml`; GMACs, tokens and trained parameters are computed. Sources: tables 1 to
-4 of CenterCLIP (Zhao et al., SIGIR 2022), which quote CLIP4Clip, and for checkpoints the README of its authors' code;
-for TempMe (Shen et al., ICLR 2025) a careful reading of its tables by others.
+`python -m tests.recipes` writes the tables of conf/experiment/README.md anew. The figures of others stand here, those
+of rows with a reproduction in its `published.yaml`; GMACs, tokens and trained parameters are computed. Sources: tables
+1 to 4 of CenterCLIP (Zhao et al., SIGIR 2022), which quote CLIP4Clip, and for checkpoints the README of its authors'
+code; for TempMe (Shen et al., ICLR 2025) a careful reading of its tables by others.
 """
 
 import re
