@@ -1,6 +1,7 @@
 """Each of the five sets trains and evaluates end to end on a miniature in its on-disk layout."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def test_a_set_trains_and_evaluates(name, run):
 def test_selection_on_test_is_written_into_the_results(run, capsys):
     folder, results = run(train, "msrvtt", "data.validate_on_test=true", *TRAINING)
     assert results["protocol"]["training"]["selected_on"] == "test"
-    assert "chosen on test" in capsys.readouterr().out
+    assert re.search(r"chosen: +by val/both/r_sum on test", capsys.readouterr().out)
     _, again = run(evaluate, "msrvtt", f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}")
     assert again["protocol"]["training"]["selected_on"] == "test"
     assert run(evaluate, "msrvtt")[1]["protocol"]["training"] is None

@@ -80,7 +80,7 @@ def _is_private(argument: str) -> bool:
 def _compared(published: Row, rows: pd.DataFrame) -> pd.DataFrame:
     """What was published above what came out, a line a protocol."""
     figures = {name: published.metrics.get(METRICS[name]) for name in SHOWN}
-    first = {name: NOTHING if figure is None else f"{figure.value:g}" for name, figure in figures.items()}
+    first = {name: NOTHING if figure is None else f"{figure.value:.1f}" for name, figure in figures.items()}
     lines = [{"": "published", "runs": NOTHING} | first]
     for _, row in rows.iterrows():
         ours = {name: _spread(row[name], row[f"{name} sd"]) for name in SHOWN}
@@ -93,7 +93,7 @@ def _for_the_readme(published: Row, rows: pd.DataFrame, finished: Sequence[JobRe
     name = "t2v R@1" if METRICS["t2v R@1"] in published.metrics else "t2v R-Sum (of 300)"
     usages = [usage for job in finished if (usage := _usage(job.folder))]
     figure = published.metrics[METRICS[name]]
-    line: dict[str, Any] = {"row": published.title, f"published {name}": f"{figure.value:g}"}
+    line: dict[str, Any] = {"row": published.title, f"published {name}": f"{figure.value:.1f}"}
     for _, row in rows.iterrows():
         title = "published protocol" if row["protocol.training.selected_on"] == "test" else "honest protocol"
         line[f"{name}, {title}"] = f"{_spread(row[name], row[f'{name} sd'])} ({row['seeds']})"
