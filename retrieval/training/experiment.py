@@ -159,9 +159,9 @@ def _checked(experiment: Any, source: str) -> tuple[Any, Any]:
         odd = [name for name, value in part.items() if not _is_plain(name, value)] if isinstance(part, dict) else [part]
         if odd:
             raise UserError(f"{source}: refused, for its {reprlib.repr(odd[0])} is no plain value under a plain name")
-    odd = [choice for choice in parts[0].values() if choice is not None and not re.fullmatch(OPTION, str(choice))]
-    if odd:
-        raise UserError(f"{source}: refused, for {shortened(odd[0])} is no name of an option")
+    for choice in (parts[0] or {}).values():
+        if choice is not None and not re.fullmatch(OPTION, str(choice)):
+            raise UserError(f"{source}: refused, for {shortened(choice)} is no name of an option")
     return parts
 
 

@@ -350,6 +350,9 @@ def test_prepare_lists_what_hangs_and_what_is_damaged(ramps, concealed, tmp_path
     findings = prepare(records[1:], strict, open_decord, even_frames, 4, 0, check="full")
     assert findings.stored == 1
     assert "concealed.mp4: damaged" in findings.unreadable[0]
+    assert findings.unreadable[0].endswith("; data.check=header stores it all the same")
+    findings = prepare(records[1:], strict, open_decord, even_frames, 4, 0, check="header")
+    assert (findings.stored, findings.decoded) == (2, 1)
     environment.cache_clear()
 
 
