@@ -17,7 +17,7 @@ from retrieval.errors import UserError
 from retrieval.orphans import end_with_parent
 
 FORK = multiprocessing.get_context("fork")
-CRASHES = (signal.SIGABRT, signal.SIGBUS, signal.SIGSEGV)
+CRASHES = (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV)
 """What ends a process that LMDB lets read a damaged page; any other end says nothing of the store."""
 
 
