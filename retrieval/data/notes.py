@@ -29,10 +29,14 @@ class Notes:
     """
 
     def __init__(self) -> None:
-        handle, name = tempfile.mkstemp(prefix="retrieval-notes-")
-        os.close(handle)
-        self.path, self.offset = Path(name), 0
+        self.path, self.offset = Path(os.devnull), 0
         self.known: dict[Hashable, Any] = {}
+        try:
+            handle, name = tempfile.mkstemp(prefix="retrieval-notes-")
+        except OSError:
+            return
+        os.close(handle)
+        self.path = Path(name)
         weakref.finalize(self, _remove, self.path, os.getpid())
 
     def __setitem__(self, key: Sequence[Any], value: Any) -> None:
@@ -55,8 +59,9 @@ class Notes:
         whole = text[: text.rfind(b"\n") + 1]  # the last line may still be written
         self.offset += len(whole)
         for line in whole.splitlines():
-            key, value = json.loads(line)
-            self.known[_hashable(key)] = value
+            with suppress(ValueError):  # a full disk has taken a part of it
+                key, value = json.loads(line)
+                self.known[_hashable(key)] = value
 
 
 class Remembering:

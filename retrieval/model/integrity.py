@@ -13,6 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from retrieval.files import replacing
+
 ZIP = b"PK\x03\x04"
 """How an archive begins."""
 HASH = "retrieval.sha256"
@@ -29,13 +31,18 @@ def check_archive(path: Path) -> list[str]:
     """The names of an archive's members, each of which has been read and has the CRC-32 that it was written with.
 
     Raises:
-        Exception: zipfile's own, where a member is damaged or missing, or another could be read in its place.
+        Exception: zipfile's own, where a member is damaged or missing, or another could be read in its place, and where
+            none has a checksum.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         names = [member.orig_filename for member in members]
         if len(set(names)) < len(names) or any(member.filename != member.orig_filename for member in members):
             raise zipfile.BadZipFile("two of its parts have one name")
+        if not any(member.CRC for member in members):
+            raise zipfile.BadZipFile(
+                "it was written without checksums: save it again after torch.serialization.set_crc32_options(True)"
+            )
         if damaged := archive.testzip():
             raise zipfile.BadZipFile(f"the checksum of its part {damaged!r} differs")
         return names
@@ -50,7 +57,8 @@ def runs_code(path: Path, names: list[str]) -> bool:
 def save_hashed(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write safetensors with a hash of all names, shapes, types and values among the metadata."""
     whole = {name: value.contiguous() for name, value in tensors.items()}
-    save_file(whole, path, metadata={"format": "pt", HASH: digest(whole)})
+    with replacing(path) as partial:
+        save_file(whole, partial, metadata={"format": "pt", HASH: digest(whole)})
 
 
 def check_hash(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -106,6 +106,10 @@ def _empty(content: dict[str, Any], source: str, reducer: Reducer, head: Head) -
     except Exception as error:  # whatever open_clip says to sizes that are none
         cause = shortened(str(error).strip() or type(error).__name__)
         raise UserError(f"{source}: a checkpoint of another version of this package ({cause})") from error
+    for values in (architecture.image_mean, architecture.image_std):
+        numbers = values if isinstance(values, list | tuple) else ()
+        if len(numbers) != 3 or not all(type(value) in (int, float) for value in numbers):
+            raise UserError(f"{source}: mean or deviation of its pixels is {shortened(values)}, not three numbers")
     model = CLIP(clip, architecture, reducer, head)
     if rank is not None:
         if type(rank) is not int:

@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from retrieval.data import RetrievalDataModule
 from retrieval.errors import UserError
 from retrieval.jobs.keys import dotted, given_keys
+from retrieval.plain import shortened
 
 CHOICES = ("data", "data/sampler")
 PLACE = (
@@ -36,6 +37,8 @@ READING = ("words", "data.frames", "data.sampler")
 """Knobs that say how the model reads them: they go with the model."""
 NAME = r"(?!_)\w+([./](?!_)\w+)*"
 """Dotted names whose parts begin with no underscore: `_target_` is none."""
+OPTION = r"[\w+=-][\w.+=-]*(/[\w+=-][\w.+=-]*)*"
+"""What a choice may be called: a run's folder is called by it, so that it leads nowhere else."""
 _log = logging.getLogger(__name__)
 
 
@@ -156,6 +159,9 @@ def _checked(experiment: Any, source: str) -> tuple[Any, Any]:
         odd = [name for name, value in part.items() if not _is_plain(name, value)] if isinstance(part, dict) else [part]
         if odd:
             raise UserError(f"{source}: refused, for its {reprlib.repr(odd[0])} is no plain value under a plain name")
+    for choice in (parts[0] or {}).values():
+        if choice is not None and not re.fullmatch(OPTION, str(choice)):
+            raise UserError(f"{source}: refused, for {shortened(choice)} is no name of an option")
     return parts
 
 

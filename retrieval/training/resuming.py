@@ -9,7 +9,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from retrieval.errors import UserError
+from retrieval.plain import shortened
 from retrieval.training.checkpoints import put_in_place
+
+PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
+"""What a `ModelCheckpoint` remembers beside its `best_k_models`."""
 
 
 class Resumption(L.Callback):
@@ -31,12 +35,14 @@ class Resumption(L.Callback):
 
         Raises:
             UserError: a best checkpoint is remembered, but not there.
+            UserError: one is remembered where no run has put it.
         """
         source = Path(str(trainer.ckpt_path)).absolute()
         resumes = trainer.state.fn == TrainerFn.FITTING
         for callback in trainer.checkpoint_callbacks:
             state = checkpoint.get("callbacks", {}).get(callback.state_key)
             if isinstance(callback, ModelCheckpoint) and state:
+                _check_paths(state, source)
                 moved = _moved(state, Path(str(callback.dirpath)))
                 if callback.monitor and resumes:
                     _bring_along(moved, source, copy=trainer.is_global_zero)
@@ -51,6 +57,15 @@ class Resumption(L.Callback):
             loader.load_state_dict(place)
 
 
+def _check_paths(state: dict[str, Any], source: Path) -> None:
+    """Raise UserError for paths that lead out of their folder again: files are copied and deleted by them."""
+    best = state.get("best_k_models", {})
+    remembered = [state.get("dirpath") or "", *(state.get(name) or "" for name in PATHS), *best]
+    odd = [path for path in remembered if not isinstance(path, str) or ".." in Path(path).parts]
+    if odd:
+        raise UserError(f"{source}: refused, for it remembers a checkpoint at {shortened(odd[0])}")
+
+
 def _moved(state: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A `ModelCheckpoint`'s state whose files lie in `folder`."""
     before = Path(state.get("dirpath") or folder)
@@ -58,7 +73,7 @@ def _moved(state: dict[str, Any], folder: Path) -> dict[str, Any]:
     def here(path: str) -> str:
         return str(folder / Path(path).relative_to(before)) if Path(path).is_relative_to(before) else path
 
-    paths = {name: here(state.get(name, "")) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
+    paths = {name: here(state.get(name) or "") for name in PATHS}
     best = {here(path): score for path, score in state.get("best_k_models", {}).items()}
     return {**state, **paths, "best_k_models": best, "dirpath": str(folder)}
 

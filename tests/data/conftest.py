@@ -1,7 +1,9 @@
-"""Data modules of generated videos, whole and broken ones."""
+"""Generated videos and data modules of them, whole and broken ones."""
 
+import random
 from functools import partial
 
+import av
 import pytest
 import torch
 
@@ -89,3 +91,26 @@ def broken(tmp_path):
         )
 
     return build
+
+
+@pytest.fixture(scope="package")
+def whole(tmp_path_factory):
+    """A video of 30 frames in 3 seconds with a key frame every 8."""
+    from tests.data.test_decoder import moving, write
+
+    path = tmp_path_factory.mktemp("whole") / "whole.mp4"
+    write(path, moving(72, 100))
+    return path
+
+
+@pytest.fixture
+def concealed(whole, tmp_path):
+    """A video of which decord and FFmpeg conceal an error in the middle."""
+    data = bytearray(whole.read_bytes())
+    with av.open(str(whole)) as container:
+        packets = sorted((p for p in container.demux(video=0) if p.size), key=lambda packet: packet.pts)
+    luck, hit = random.Random(0), packets[17]
+    for _ in range(6):
+        data[hit.pos + 12 + luck.randrange(hit.size - 12)] ^= 1 << luck.randrange(8)
+    (tmp_path / "concealed.mp4").write_bytes(data)
+    return tmp_path / "concealed.mp4"

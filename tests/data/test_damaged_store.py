@@ -1,10 +1,13 @@
 """A damaged store ends nothing and gives no other pictures: it says what to do, and `prepare` mends it."""
 
 import json
+import os
 import random
+import signal
 from fractions import Fraction
 
 import av
+import lmdb
 import numpy as np
 import pytest
 
@@ -12,7 +15,7 @@ from retrieval.data.corpora.base import Record
 from retrieval.data.corpora.moving_shapes import encode
 from retrieval.data.decoder import VideoError, open_pyav
 from retrieval.data.sampling import even_frames
-from retrieval.data.store import FrameStore
+from retrieval.data.store import FrameStore, preparation, repair
 from retrieval.data.store.database import environment
 from retrieval.data.store.preparation import prepare
 from retrieval.errors import UserError
@@ -84,6 +87,27 @@ def test_flipped_bytes_are_refused_with_video_and_store_and_only_their_video_is_
     findings = store_all(store, videos)
     assert (findings.decoded, findings.stored, len(findings.repaired)) == (1, 3, 1)
     assert all(map(np.array_equal, read(store, videos), whole))
+
+
+@pytest.mark.parametrize("end", [lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: 1 / 0])
+def test_a_check_that_does_not_come_to_its_end_says_nothing_of_the_store(store, videos, monkeypatch, end):
+    content = data(store).read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(repair, "_examined", lambda *_: end())
+        with pytest.raises(RuntimeError, match=f"the process that checks {store.folder} ended with"):
+            store_all(store, videos)
+    assert data(store).read_bytes() == content
+    assert store_all(store, videos).decoded == 0
+
+
+def test_a_damaged_store_is_no_full_disk(store, videos, monkeypatch):
+    def put(*_):
+        raise lmdb.CorruptedError("MDB_CORRUPTED")
+
+    monkeypatch.setattr(preparation, "put_entry", put)
+    os.utime(videos[0].path, ns=(0, 0))
+    with pytest.raises(UserError, match=rf"data\.store\.folder={store.folder} is damaged \(MDB_CORRUPTED\): delete it"):
+        store_all(store, videos)
 
 
 def outcome(kept, record):

@@ -148,7 +148,7 @@ def test_a_changed_video_is_refused_and_stored_anew_a_deleted_one_is_not_missed(
         store().open(changed.with_name("new.mp4"))
 
 
-def test_bad_videos_are_reported_and_not_tried_again(videos, store):
+def test_bad_videos_are_reported_and_tried_again(videos, store):
     videos[0].path.write_bytes(b"no video")
     videos[1].path.unlink()
     late = Record("late", videos[2].path, ("a dog",), start=2.0, end=9.0)
@@ -158,7 +158,8 @@ def test_bad_videos_are_reported_and_not_tried_again(videos, store):
     assert len(findings.unreadable) == len(findings.missing) == 1
     assert "0.mp4: not a readable video" in findings.unreadable[0]
     assert findings.short == [f"{late.path}: 3.00 s, not 9.00 s", f"{cut.path}: 3.00 s, not 82.73 s"]
-    assert prepare([*videos, late], store(), open_decord, even_frames, 5, 0).decoded == 0
+    again = prepare([*videos, late], store(), open_decord, even_frames, 5, 0)
+    assert (again.stored, again.decoded, again.unreadable) == (4, 1, findings.unreadable)
 
 
 def test_a_run_reads_from_the_store_what_it_reads_from_the_videos(videos, store):

@@ -59,6 +59,7 @@ def test_what_is_changed_against_the_training_is_told(place, finished, capsys):
     [
         ({"data": "theirs"}, {}, "was trained with data=theirs, which is no option here"),
         ({"data": ("folder",)}, {}, "refused, for its 'data' is no plain value"),
+        ({"backbone": "a/../../../elsewhere"}, {}, "refused, for a/../../../elsewhere is no name of an option"),
         ({}, {"data.root": "${oc.env:HOME}"}, "refused, for its 'data.root' is no plain value"),
         ({}, {"data.root": {"_target_": "os.system"}}, "refused, for its 'data.root' is no plain value"),
         ({}, {"data.corpus._target_": "os.system"}, "refused, for its 'data.corpus._target_' is no plain value"),

@@ -104,3 +104,15 @@ def test_adapters_of_ours_carry_a_hash(tmp_path):
     path.write_bytes(damaged)
     with pytest.raises(UserError, match="adapter_model"):
         read_checkpoint(path)
+
+
+def test_a_file_without_checksums_says_how_it_gets_some(tmp_path):
+    path = tmp_path / "weights.pt"
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(TENSORS, path)
+    finally:
+        torch.serialization.set_crc32_options(before)
+    with pytest.raises(UserError, match=r"weights\.pt: .*written without checksums: save it again after torch\."):
+        read_checkpoint(path)

@@ -141,6 +141,11 @@ def checkpoint(tmp_path, **changes):
     return path
 
 
+def tiny() -> dict:
+    """The architecture of the checkpoint above."""
+    return load_model("ViT-tiny-8").architecture.to_dict()
+
+
 def test_a_checkpoint_from_before_heads_were_a_choice_has_the_mean(tmp_path):
     path = checkpoint(tmp_path)
     content = torch.load(path, weights_only=True)
@@ -164,6 +169,8 @@ def test_parts_that_do_not_fit_are_told_by_what_it_was_trained_with(tmp_path):
         {"state_dict": {1: torch.zeros(1)}},
         {"lora_rank": "two"},
         {"architecture": 3},
+        {"architecture": tiny() | {"image_mean": "red"}},
+        {"architecture": tiny() | {"image_std": [0.1, 0.2]}},
         {"architecture": {"clip": {"vision_cfg": {"layers": 1}, "text_cfg": {}}}},
         {"architecture": {"clip": {"embed_dim": "x", "vision_cfg": {"layers": 1}, "text_cfg": {"no_such": 1}}}},
         {"architecture": {"clip": {"vision_cfg": {"layers": 1}, "text_cfg": {"hf_model_name": "theirs"}}}},

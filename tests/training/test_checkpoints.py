@@ -162,3 +162,19 @@ def test_a_best_checkpoint_that_is_gone_is_told(two_epochs):
     told = r"last\.ckpt: its best checkpoint so far \(score 7\) is not at .*best\.ckpt: put it back, or start anew"
     with pytest.raises(UserError, match=told):
         go_on(two_epochs)
+
+
+@pytest.mark.parametrize("name", ["best_model_path", "best_k_models", "dirpath"])
+def test_a_file_chooses_no_place_outside_of_the_run(name, two_epochs, tmp_path):
+    """What lies there would be copied over something, and deleted once a better checkpoint is found."""
+    path = two_epochs / "checkpoints" / "last.ckpt"
+    file = torch.load(path, weights_only=True)
+    state = next(state for state in file["callbacks"].values() if state.get("monitor"))
+    outside = f"{state['dirpath']}/../../precious.txt"
+    state[name] = {outside: torch.tensor(7.0)} if name == "best_k_models" else outside
+    torch.save(file, path)
+    (tmp_path / "precious.txt").write_text("ours")
+    trainer = small_trainer(two_epochs)
+    with pytest.raises(UserError, match=r"last\.ckpt: refused, for it remembers a checkpoint at .*precious\.txt"):
+        trainer.fit(Small(scores=[3.0, 7.0, 8.0, 9.0]), ckpt_path=path)
+    assert (tmp_path / "precious.txt").read_text() == "ours"

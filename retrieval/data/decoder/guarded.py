@@ -6,7 +6,6 @@ serves video after video; only after a kill a new one is forked. A crash of the 
 video and not the end of the run.
 """
 
-import ctypes
 import mmap
 import os
 import signal
@@ -28,10 +27,10 @@ from torch._utils import ExceptionWrapper
 
 from retrieval.data.decoder.base import Damage, Decoder, StuckError, VideoFile
 from retrieval.errors import UserError
+from retrieval.orphans import end_with_parent
 
 Open = Callable[[Path], VideoFile]
 SHARED = 2**28  # bytes of memory for frames, taken only as far as they fill it; what is larger goes through a socket
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux's <sys/prctl.h>
 
 
 class Guarded:
@@ -161,8 +160,7 @@ def _serve(open_: Open, connection: Connection, shared: mmap.mmap, parent: int) 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both: the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)  # a forked process must not use its parent's pool of threads
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)  # even while it hangs
+    end_with_parent()  # even while it hangs
     opened: tuple[Path, VideoFile] | None = None
     try:
         while os.getppid() == parent:

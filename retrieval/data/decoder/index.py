@@ -84,8 +84,8 @@ def read_index(path: Path, check: str = "header") -> Index:
     with opened(path) as container:
         stream = video_stream(path, container)
         packets = list(container.demux(stream))
-        if not any(packet.size for packet in packets):
-            raise VideoError(f"{path}: damaged, 0 of {stream.frames} frames are there")
+        if not any(packet.size and not packet.is_discard for packet in packets):
+            raise VideoError(f"{path}: damaged, 0 of {stream.frames} frames are there to be shown")
         if not (fps := float(stream.average_rate or stream.guessed_rate or 0)):
             raise VideoError(f"{path}: not a readable video: it has no frame rate")
         if check != "none":

@@ -19,7 +19,7 @@ from retrieval.data.decoder import Damage, Decoder, VideoError, VideoFile, video
 from retrieval.data.decoder.guarded import Open
 from retrieval.data.loading import Loader, start_worker
 from retrieval.data.sampling import PartError, Sampler, is_variable
-from retrieval.data.store.database import environment, lengthen, writable
+from retrieval.data.store.database import PREPARE, environment, lengthen, writable
 from retrieval.data.store.entries import Entry, get_entry, put_entry, signature
 from retrieval.data.store.frames import FrameStore, encode_jpeg
 from retrieval.data.store.repair import examine
@@ -82,7 +82,7 @@ class VideoEncoder(Dataset[Encoded]):
             video = self.open(path)
             damage = None if self.check == "none" else video.examine()
             if damage is not None and self.check == "full":
-                raise VideoError(f"{path}: damaged, {damage}")
+                raise VideoError(f"{path}: damaged, {damage}; data.check=header stores it all the same")
             kept = self._choose(video, records)
             frames = self._encode(video, kept)
         except VideoError as error:
@@ -173,6 +173,10 @@ def _write(
         with database.begin(write=True) as transaction:
             put_entry(transaction, store.name(path), entry, jpegs)
         lengthen(str(store.folder))
+    except (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.PanicError) as error:
+        raise UserError(
+            f"data.store.folder={store.folder} is damaged ({error}): delete it, or give another, and {PREPARE}"
+        ) from error
     except (lmdb.Error, OSError) as error:
         raise UserError(
             f"data.store.folder={store.folder}: cannot write, is the disk full? ({error}); the {done} videos that this "

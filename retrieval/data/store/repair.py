@@ -1,6 +1,7 @@
 """What `prepare` finds in a store before it writes: whole videos, damaged ones, or no store that could be kept."""
 
 import multiprocessing
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -13,8 +14,11 @@ from retrieval.data.store.database import DamagedStoreError, file_of, writable
 from retrieval.data.store.entries import DamagedValueError, Entry, get_entry, get_frame
 from retrieval.data.store.frames import FrameStore
 from retrieval.errors import UserError
+from retrieval.orphans import end_with_parent
 
 FORK = multiprocessing.get_context("fork")
+CRASHES = (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV)
+"""What ends a process that LMDB lets read a damaged page; any other end says nothing of the store."""
 
 
 @dataclass
@@ -22,7 +26,8 @@ class Examined:
     """A store that can be written to.
 
     Attributes:
-        whole: the videos that are whole in it, and whose files have not changed since.
+        whole: the videos that are whole in it, and whose files have not changed since. What could not be read is not
+            among them: it is tried again, for a knob or the machine may have been to blame.
         damage: what was found, in words; all of it is stored again.
     """
 
@@ -37,6 +42,7 @@ def examine(store: FrameStore, paths: Sequence[Path]) -> Examined:
 
     Raises:
         UserError: a store that cannot be written.
+        RuntimeError: the process was killed, or has failed with a traceback of its own.
     """
     if not file_of(str(store.folder)).is_file():
         return Examined()
@@ -46,7 +52,10 @@ def examine(store: FrameStore, paths: Sequence[Path]) -> Examined:
     sender.close()
     try:
         examined = receiver.recv()
-    except EOFError:
+    except EOFError as error:
+        process.join()
+        if -(process.exitcode or 0) not in CRASHES:
+            raise RuntimeError(f"the process that checks {store.folder} ended with {process.exitcode}") from error
         examined = DamagedStoreError(f"data.store.folder={store.folder} is damaged: LMDB cannot go through its pages")
     process.join()
     if isinstance(examined, DamagedStoreError):
@@ -57,6 +66,7 @@ def examine(store: FrameStore, paths: Sequence[Path]) -> Examined:
 
 
 def _send_examined(sender: Connection, store: FrameStore, paths: Sequence[Path]) -> None:
+    end_with_parent()  # it would keep the lock of the folder
     try:
         sender.send(_examined(store, paths))
     except UserError as error:
@@ -76,7 +86,7 @@ def _examined(store: FrameStore, paths: Sequence[Path]) -> Examined:
             except DamagedValueError as error:
                 examined.damage.append(f"{path}: damaged in the store {store.folder} ({error}), stored again")
             else:
-                if entry is not None and entry.is_of(path):
+                if entry is not None and entry.error is None and entry.is_of(path):
                     examined.whole.add(path)
     return examined
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 from retrieval.jobs.cells import csv_cell, markdown_cell
-from retrieval.jobs.files import write
+from retrieval.jobs.files import refusals, write
 from retrieval.jobs.runs import LAST
 from retrieval.sweeps.report.charts import draw
 from retrieval.sweeps.report.jobs import JobResult, read_sweep
@@ -49,9 +49,10 @@ def write_report(folder: Path, measure_latency: bool = True) -> list[Path]:
 def _save(folder: Path, title: str, figure: Figure) -> str:
     """Save a picture under its title; returns the line of Markdown that shows it."""
     name = "".join(letter if letter.isalnum() else "_" for letter in title.lower()).strip("_").replace("__", "_")
-    (folder / "figures").mkdir(exist_ok=True)
-    for ending in ("svg", "png"):
-        figure.savefig(folder / "figures" / f"{name[:100]}.{ending}", dpi=150)
+    with refusals(folder / "figures", "copy the sweep to a folder of your own"):
+        (folder / "figures").mkdir(exist_ok=True)
+        for ending in ("svg", "png"):
+            figure.savefig(folder / "figures" / f"{name[:100]}.{ending}", dpi=150)
     return f"![{markdown_cell(title)}](figures/{name[:100]}.png)"
 
 
