@@ -59,11 +59,16 @@ class Cosines(ComparableScores):
 
     def __init__(self, exact: FeatureScores) -> None:
         self.exact = exact
-        self.unit_captions, self.unit_videos = _unit(exact.captions), _unit(exact.videos)
+        self.unit_captions, self.caption_norms = _unit(exact.captions)
+        self.unit_videos, self.video_norms = _unit(exact.videos)
         self.margin = (exact.captions.shape[1] + 32) * 2.0**-24  # 32: more than rounding before and after adds
 
     def __call__(self, captions: Indices, videos: Indices) -> tuple[Block, Block]:
         return self.exact(captions, videos)
+
+    def of_pairs(self, captions: Indices, videos: Indices) -> Float[Tensor, " pair"]:
+        dots = self.exact.captions[captions].double().mul_(self.exact.videos[videos]).sum(1)
+        return (dots / self.caption_norms[captions] / self.video_norms[videos]).float()
 
     def compared(
         self,
@@ -75,31 +80,35 @@ class Cosines(ComparableScores):
         block = _product(self.unit_captions.index_select(0, captions), self.unit_videos.index_select(0, videos))
         row, column = self._near(block, t2v_right[:, None], v2t_right[None])
         if len(row) > SHARE * block.numel():
-            return self.exact(captions, videos)
-        block[row, column] = self._of_pairs(captions[row], videos[column])
+            return self(captions, videos)
+        block[row, column] = self.of_pairs(captions[row], videos[column])
         return block, block
 
     def _near(
         self, block: Block, t2v_right: Float[Tensor, "caption 1"], v2t_right: Float[Tensor, "1 video"]
     ) -> tuple[Indices, Indices]:
         """Rows and columns of what may lie on the other side of a right answer in float64."""
-        gap = torch.minimum((block - t2v_right).abs_(), (block - v2t_right).abs_())
-        rows = (gap.amin(1) <= self.margin).nonzero()[:, 0]
-        row, column = (gap[rows] <= self.margin).nonzero().unbind(1)
+        gap = _squared_gap(block, t2v_right)
+        torch.minimum(gap, _squared_gap(block, v2t_right), out=gap)
+        limit = self.margin**2
+        rows = (gap.amin(1) <= limit).nonzero()[:, 0]
+        row, column = (gap.index_select(0, rows) <= limit).nonzero().unbind(1)
         return rows[row], column
 
-    def _of_pairs(self, captions: Indices, videos: Indices) -> Float[Tensor, " pair"]:
-        caption = F.normalize(self.exact.captions[captions].double())
-        video = F.normalize(self.exact.videos[videos].double())
-        return (caption * video).sum(1).float()
+
+def _squared_gap(block: Block, right: Float[Tensor, "#caption #video"]) -> Block:
+    """In one pass, where subtracting and squaring would take two."""
+    return F.mse_loss(block, right.expand_as(block), reduction="none")
 
 
-def _unit(features: Float[Tensor, "item dim"]) -> Float[Tensor, "item dim"]:
-    """Normalised in float64, a part at a time, and rounded to float32."""
-    unit = torch.empty(features.shape)
-    for part, into in zip(features.split(PART), unit.split(PART), strict=True):
-        into.copy_(F.normalize(part.double()))
-    return unit
+def _unit(features: Float[Tensor, "item dim"]) -> tuple[Float[Tensor, "item dim"], Float[Tensor, " item"]]:
+    """Normalised in float64, a part at a time, and rounded to float32; and the float64 norms."""
+    unit, norms = torch.empty(features.shape), torch.empty(len(features), dtype=torch.float64)
+    for part, into, norm in zip(features.split(PART), unit.split(PART), norms.split(PART), strict=True):
+        exact = part.double()
+        torch.linalg.vector_norm(exact, dim=1, out=norm).clamp_(min=1e-12)  # as F.normalize does
+        into.copy_(exact / norm[:, None])
+    return unit, norms
 
 
 def _product(captions: Float[Tensor, "caption dim"], videos: Float[Tensor, "video dim"]) -> Block:

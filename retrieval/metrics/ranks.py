@@ -98,7 +98,7 @@ def _right_answers(
     """Each caption's score with its video, and each video's best with its captions (inf where it has none)."""
     t2v_parts, v2t_parts = [], []
     for chunk in chunks:
-        t2v, v2t = (block.gather(1, chunk.place[:, None]) for block in scores(chunk.captions, chunk.videos))
+        t2v, v2t = _own_scores(scores, chunk)
         t2v_parts.append(t2v[:, 0])
         v2t_parts.append(_best_of_each_video(v2t, chunk.runs)[:, 0])
     t2v_right, v2t_right = torch.cat(t2v_parts), torch.cat(v2t_parts)
@@ -108,6 +108,15 @@ def _right_answers(
             0, torch.cat([chunk.videos for chunk in chunks]), v2t_right
         ),
     )
+
+
+def _own_scores(scores: Scores, chunk: _Rows) -> tuple[Float[Tensor, "caption 1"], Float[Tensor, "caption 1"]]:
+    """Each caption's scores with its own video, as they count for t2v and for v2t."""
+    if isinstance(scores, ComparableScores):
+        own = scores.of_pairs(chunk.captions, chunk.owners)[:, None]
+        return own, own
+    t2v, v2t = scores(chunk.captions, chunk.videos)
+    return t2v.gather(1, chunk.place[:, None]), v2t.gather(1, chunk.place[:, None])
 
 
 def _blocks(

@@ -27,6 +27,10 @@ class ComparableScores(ABC):
         """The scores themselves."""
 
     @abstractmethod
+    def of_pairs(self, captions: Indices, videos: Indices) -> Float[Tensor, " pair"]:
+        """The score of each caption with the video at its place."""
+
+    @abstractmethod
     def compared(
         self,
         captions: Indices,

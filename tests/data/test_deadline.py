@@ -11,6 +11,7 @@ import pytest
 from retrieval.data.corpora.base import Record
 from retrieval.data.corpora.moving_shapes import encode
 from retrieval.data.decoder import Guarded, StuckError, VideoError, open_decord
+from retrieval.data.notes import Remembering
 from retrieval.data.sampling import even_frames
 from retrieval.data.store.database import environment
 from retrieval.data.store.frames import FrameStore
@@ -119,4 +120,20 @@ def test_prepare_lists_what_hangs_and_what_is_damaged(ramps, concealed, tmp_path
     assert findings.unreadable[0].endswith("; data.check=header stores it all the same")
     findings = prepare(records[1:], strict, open_decord, even_frames, 4, 0, check="header")
     assert (findings.stored, findings.decoded) == (2, 1)
+    findings = prepare(records[1:], strict, open_decord, even_frames, 4, 0, check="full")
+    assert (findings.stored, findings.decoded) == (1, 1)  # what was stored as damaged is refused now
+    environment.cache_clear()
+
+
+def test_what_nobody_has_examined_does_not_pass_as_sound(ramps, concealed, tmp_path):
+    store = FrameStore(tmp_path / "frames", tmp_path, short_side=None, quality=95, rate=2.0)
+    records = [ramps[1], Record("concealed", concealed, ("a cat",))]
+    assert prepare(records, store, open_decord, even_frames, 4, 0, check="none").stored == 2
+    with pytest.raises(
+        VideoError, match=r"1\.mp4: stored with data\.check=none; run python -m retrieval\.prepare data"
+    ):
+        Remembering(store.open, "full")(ramps[1].path)
+    environment.cache_clear()
+    assert prepare(records, store, open_decord, even_frames, 4, 0, check="full").decoded == 2
+    assert Remembering(store.open, "full")(ramps[1].path).total == 8
     environment.cache_clear()

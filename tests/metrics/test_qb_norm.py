@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from retrieval.metrics import RetrievalMetrics, feature_scores, matrix_scores, retrieval_metrics
@@ -35,8 +35,9 @@ def features(seed):
     return *(x / np.linalg.norm(x, axis=1, keepdims=True) for x in (captions, videos, bank)), owner
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.sampled_from([1.0, 20.0, 300.0]), st.integers(1, 40))
-@settings(deadline=None, max_examples=50)
+@example(seed=0, top=2, beta=20.0, chunk=1)  # once: it takes as long as ten others
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.sampled_from([1.0, 20.0, 300.0]), st.integers(7, 40))
+@settings(deadline=None, max_examples=20)
 def test_ranks_are_those_of_the_definition_whatever_the_chunks(seed, top, beta, chunk):
     captions, videos, bank, owner = features(seed)
     cosines = captions @ videos.T

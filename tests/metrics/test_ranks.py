@@ -57,9 +57,9 @@ def test_few_scores_are_multiplied_again_in_float64_and_all_where_all_tie():
     class Counted(Cosines):
         pairs, blocks = 0, 0
 
-        def _of_pairs(self, captions, videos):
+        def of_pairs(self, captions, videos):
             self.pairs += len(captions)
-            return super()._of_pairs(captions, videos)
+            return super().of_pairs(captions, videos)
 
         def __call__(self, captions, videos):
             self.blocks += 1
@@ -71,7 +71,9 @@ def test_few_scores_are_multiplied_again_in_float64_and_all_where_all_tie():
     assert ranks(apart, owner, 300, 128) == ranks(apart.exact, owner, 300, 128)
     assert apart.pairs < 0.02 * 300 * 700
     assert ranks(tied, owner, 300, 128)[0] == [300] * 700
-    assert (tied.pairs, apart.blocks) == (0, len(caption_chunks(owner, 128)))
+    blocks = len(caption_chunks(owner, 128)) * 3
+    assert apart.blocks < tied.blocks == blocks
+    assert tied.pairs == 700  # the right answers
 
 
 def test_heads_that_compare_by_cosine_are_ranked_the_fast_way():

@@ -145,13 +145,15 @@ def test_damaged_jobs_are_rows_with_their_state_and_take_nothing_from_the_others
     for number, file in enumerate([CONFIG, VALUE, METRICS]):
         write_job(sweep / f"damaged{number}", NONE, number + 3, 500.0)
         (sweep / f"damaged{number}" / file).write_text("")
+    write_job(sweep / "foreign", NONE, 6, 500.0)
+    (sweep / "foreign" / METRICS).write_text("{}\n")
     rows, columns = summarize(jobs := read_sweep(sweep))
     assert columns == ["num_segments", "merge_ratio"]
     states = dict(zip(rows["reducer"], rows["state"], strict=True))
     assert states["damaged0"] == "1 damaged"  # a job without its config goes by its folder
-    assert states["none"] == "3 finished, 2 damaged"
+    assert states["none"] == "3 finished, 3 damaged"
     assert rows.set_index("reducer").loc["none", GAIN] == 310.0
-    assert facts(jobs, None)[0] == "6 of 10 jobs have finished."
+    assert facts(jobs, None)[0] == "6 of 11 jobs have finished."
 
 
 def test_the_text_holds_all_and_says_what_the_numbers_are_of(sweep):

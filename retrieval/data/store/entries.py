@@ -34,7 +34,8 @@ class Entry:
         claimed: seconds that its container says it lasts, 0 where it says nothing.
         stored: which of its frames are in the store, ascending.
         error: why none are, where it cannot be read.
-        damage: the fields of a `Damage`, where decoding all of it showed some.
+        examined: whether all of it was decoded in search of damage.
+        damage: the fields of a `Damage`, where that showed some.
         first: when its first frame is shown, in seconds.
         variable_times: when each frame is shown, in seconds, where they do not follow one another every 1 / fps.
     """
@@ -46,6 +47,7 @@ class Entry:
     claimed: float = 0.0
     stored: Sequence[int] = ()
     error: str | None = None
+    examined: bool = True
     damage: dict[str, Any] | None = None
     first: float = 0.0
     variable_times: Sequence[float] | None = None

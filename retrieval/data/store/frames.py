@@ -191,7 +191,13 @@ class StoredVideo(VideoFile):
             return self._decoded([get_frame(transaction, key) for key in keys])
 
     def examine(self) -> Damage | None:
-        """What `prepare` found when it decoded the video."""
+        """What `prepare` found when it decoded the video.
+
+        Raises:
+            VideoError: it did not look.
+        """
+        if not self.entry.examined:
+            raise VideoError(f"{self.path}: stored with data.check=none; {PREPARE} data.check=full looks for damage")
         return None if self.entry.damage is None else Damage(**self.entry.damage)
 
     def _decoded(self, jpegs: Sequence[memoryview]) -> UInt8[Tensor, "frame 3 height width"]:

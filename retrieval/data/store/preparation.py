@@ -87,8 +87,8 @@ class VideoEncoder(Dataset[Encoded]):
             frames = self._encode(video, kept)
         except VideoError as error:
             return path, Entry(size, time, error=str(error)), []
-        found = {"damage": None if damage is None else asdict(damage)} | _timing(video)
-        return path, Entry(size, time, video.total, video.fps, video.claimed, kept, **found), frames
+        found = {"examined": self.check != "none", "damage": None if damage is None else asdict(damage)}
+        return path, Entry(size, time, video.total, video.fps, video.claimed, kept, **found, **_timing(video)), frames
 
     def _choose(self, video: VideoFile, records: Sequence[Record]) -> list[int]:
         """Which of the video's frames to store."""
@@ -150,7 +150,7 @@ def prepare(
     for record in records:
         videos.setdefault(record.path, []).append(record)
     present = {path: parts for path, parts in videos.items() if path.is_file()}
-    examined = examine(store, list(present))
+    examined = examine(store, list(present), check)
     todo = [parts for path, parts in present.items() if path not in examined.whole]
     opener = video_opener(decoder, store.short_side, check, deadline)
     encoder = VideoEncoder(todo, store, opener, check, sampler, frames)

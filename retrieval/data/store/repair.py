@@ -35,10 +35,15 @@ class Examined:
     damage: list[str] = field(default_factory=list)
 
 
-def examine(store: FrameStore, paths: Sequence[Path]) -> Examined:
+def examine(store: FrameStore, paths: Sequence[Path], check: str) -> Examined:
     """Read all that is stored of the videos; a store that LMDB cannot read is set aside.
 
     A process of its own reads, because a damaged page can end it: LMDB checks its pages by assertions.
+
+    Args:
+        store: the frames.
+        paths: of the videos.
+        check: with which they would be stored: what was stored with a laxer one is not whole.
 
     Raises:
         UserError: a store that cannot be written.
@@ -47,7 +52,7 @@ def examine(store: FrameStore, paths: Sequence[Path]) -> Examined:
     if not file_of(str(store.folder)).is_file():
         return Examined()
     receiver, sender = FORK.Pipe(duplex=False)
-    process = FORK.Process(target=_send_examined, args=(sender, store, paths))
+    process = FORK.Process(target=_send_examined, args=(sender, store, paths, check))
     process.start()
     sender.close()
     try:
@@ -65,17 +70,17 @@ def examine(store: FrameStore, paths: Sequence[Path]) -> Examined:
     return examined
 
 
-def _send_examined(sender: Connection, store: FrameStore, paths: Sequence[Path]) -> None:
+def _send_examined(sender: Connection, store: FrameStore, paths: Sequence[Path], check: str) -> None:
     end_with_parent()  # it would keep the lock of the folder
     try:
-        sender.send(_examined(store, paths))
+        sender.send(_examined(store, paths, check))
     except UserError as error:
         sender.send(error)
     except lmdb.Error as error:
         sender.send(DamagedStoreError(f"data.store.folder={store.folder} is damaged ({error})"))
 
 
-def _examined(store: FrameStore, paths: Sequence[Path]) -> Examined:
+def _examined(store: FrameStore, paths: Sequence[Path], check: str) -> Examined:
     examined = Examined()
     with writable(str(store.folder)) as database, database.begin(buffers=True) as transaction:
         for _ in transaction.cursor().iternext(values=False):  # goes through all pages of keys
@@ -86,9 +91,15 @@ def _examined(store: FrameStore, paths: Sequence[Path]) -> Examined:
             except DamagedValueError as error:
                 examined.damage.append(f"{path}: damaged in the store {store.folder} ({error}), stored again")
             else:
-                if entry is not None and entry.error is None and entry.is_of(path):
+                if entry is not None and entry.is_of(path) and _is_kept(entry, check):
                     examined.whole.add(path)
     return examined
+
+
+def _is_kept(entry: Entry, check: str) -> bool:
+    """Whether the video would be stored as it is by a `prepare` with this `check`."""
+    is_sound = entry.damage is None or check != "full"
+    return entry.error is None and (check == "none" or (entry.examined and is_sound))
 
 
 def _whole_entry(store: FrameStore, path: Path, transaction: lmdb.Transaction) -> Entry | None:

@@ -59,17 +59,19 @@ def read_sweep(folder: Path) -> list[JobResult]:
 
 
 def read_jobs(folders: Iterable[Path]) -> list[JobResult]:
-    """The jobs of these folders; one with damaged files is told by its state.
+    """The jobs of these folders; one with damaged files is told by its state."""
+    return [_read_job(folder) for folder in folders]
 
-    Raises:
-        UserError: results that are not ours.
-    """
-    jobs = []
-    for folder in folders:
-        found, config = state(folder), _config(folder)
-        finished = found is State.FINISHED and (folder / METRICS).is_file()
-        jobs.append(JobResult(folder, config, found, Results.read(folder / METRICS) if finished else None))
-    return jobs
+
+def _read_job(folder: Path) -> JobResult:
+    found, config = state(folder), _config(folder)
+    if found is not State.FINISHED or not (folder / METRICS).is_file():
+        return JobResult(folder, config, found, None)
+    try:
+        return JobResult(folder, config, found, Results.read(folder / METRICS))
+    except UserError as error:  # whole, but no results, or those of an older version
+        _log.warning("%s", error)
+        return JobResult(folder, config, State.DAMAGED, None)
 
 
 def _config(folder: Path) -> DictConfig:
