@@ -129,9 +129,7 @@ def test_what_nobody_has_examined_does_not_pass_as_sound(ramps, concealed, tmp_p
     store = FrameStore(tmp_path / "frames", tmp_path, short_side=None, quality=95, rate=2.0)
     records = [ramps[1], Record("concealed", concealed, ("a cat",))]
     assert prepare(records, store, open_decord, even_frames, 4, 0, check="none").stored == 2
-    with pytest.raises(
-        VideoError, match=r"1\.mp4: stored with data\.check=none; run python -m retrieval\.prepare data"
-    ):
+    with pytest.raises(VideoError, match=r"1\.mp4: stored with data\.check=none; run python -m retrieval\.prepare"):
         Remembering(store.open, "full")(ramps[1].path)
     environment.cache_clear()
     assert prepare(records, store, open_decord, even_frames, 4, 0, check="full").decoded == 2

@@ -151,7 +151,7 @@ def test_damaged_jobs_are_rows_with_their_state_and_take_nothing_from_the_others
     assert columns == ["num_segments", "merge_ratio"]
     states = dict(zip(rows["reducer"], rows["state"], strict=True))
     assert states["damaged0"] == "1 damaged"  # a job without its config goes by its folder
-    assert states["none"] == "3 finished, 3 damaged"
+    assert states["none"] == "3 damaged, 3 finished"
     assert rows.set_index("reducer").loc["none", GAIN] == 310.0
     assert facts(jobs, None)[0] == "6 of 11 jobs have finished."
 

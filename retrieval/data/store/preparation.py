@@ -87,7 +87,7 @@ class VideoEncoder(Dataset[Encoded]):
             frames = self._encode(video, kept)
         except VideoError as error:
             return path, Entry(size, time, error=str(error)), []
-        found = {"examined": self.check != "none", "damage": None if damage is None else asdict(damage)}
+        found: dict[str, Any] = {"examined": self.check != "none", "damage": None if damage is None else asdict(damage)}
         return path, Entry(size, time, video.total, video.fps, video.claimed, kept, **found, **_timing(video)), frames
 
     def _choose(self, video: VideoFile, records: Sequence[Record]) -> list[int]:
