@@ -112,11 +112,6 @@ def _unit(features: Float[Tensor, "item dim"]) -> tuple[Float[Tensor, "item dim"
 
 
 def _product(captions: Float[Tensor, "caption dim"], videos: Float[Tensor, "video dim"]) -> Block:
-    """In float32 throughout: neither autocast nor a lower float32 precision makes bfloat16 of it."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast("cpu", enabled=False):
-            return captions @ videos.T
-    finally:
-        torch.set_float32_matmul_precision(precision)
+    """In float32 throughout: autocast does not make bfloat16 of it, nor a lower precision (see `a_core_each`)."""
+    with torch.autocast("cpu", enabled=False):
+        return captions @ videos.T

@@ -6,12 +6,14 @@ do not score below the right answer, itself among them, so that a constant score
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from retrieval.metrics.cores import a_core_each
 from retrieval.metrics.scores import Block, ComparableScores, Indices, Scores
 
 
@@ -59,14 +61,11 @@ def retrieval_ranks(
     t2v_right, v2t_right = _right_answers(scores, chunks, len(video_of_caption), total)
     t2v_rank = torch.full_like(video_of_caption, total)
     v2t_rank = video_of_caption.new_full((total,), len(captioned))
-    for chunk in chunks:
-        first, right = 0, t2v_right[chunk.captions]
-        for video in videos:
-            blocks = _blocks(scores, chunk.captions, video, right, v2t_right[video])
-            t2v, v2t = _without_right_answers(blocks, chunk.owners - first)
-            t2v_rank[chunk.captions] -= _count_below(t2v, right[:, None], 1)
-            v2t_rank[video] -= _count_below(_best_of_each_video(v2t, chunk.runs), v2t_right[None, video], 0)
-            first += len(video)
+    count = partial(_counts, scores, videos, t2v_right, v2t_right)
+    with a_core_each(isinstance(scores, ComparableScores)) as each:
+        for chunk, (t2v_below, v2t_below) in zip(chunks, each(count, chunks), strict=True):
+            t2v_rank[chunk.captions] -= t2v_below
+            v2t_rank -= v2t_below
     return t2v_rank, v2t_rank[captioned.sort().values]
 
 
@@ -117,6 +116,25 @@ def _own_scores(scores: Scores, chunk: _Rows) -> tuple[Float[Tensor, "caption 1"
         return own, own
     t2v, v2t = scores(chunk.captions, chunk.videos)
     return t2v.gather(1, chunk.place[:, None]), v2t.gather(1, chunk.place[:, None])
+
+
+def _counts(
+    scores: Scores,
+    videos: Sequence[Indices],
+    t2v_right: Float[Tensor, " caption"],
+    v2t_right: Float[Tensor, " video"],
+    chunk: _Rows,
+) -> tuple[Int[Tensor, " row"], Int[Tensor, " video"]]:
+    """What is below each right answer of a chunk: videos for a caption, the chunk's caption sets for a video."""
+    right, first = t2v_right[chunk.captions], 0
+    t2v_below, v2t_below = torch.zeros_like(chunk.captions), []
+    for video in videos:
+        blocks = _blocks(scores, chunk.captions, video, right, v2t_right[video])
+        t2v, v2t = _without_right_answers(blocks, chunk.owners - first)
+        t2v_below += _count_below(t2v, right[:, None], 1)
+        v2t_below.append(_count_below(_best_of_each_video(v2t, chunk.runs), v2t_right[None, video], 0))
+        first += len(video)
+    return t2v_below, torch.cat(v2t_below)
 
 
 def _blocks(
