@@ -60,8 +60,10 @@ class VideoTower(nn.Module):
         """One block with its two hooks."""
         tokens = self.reducer.before_attention(tokens, block)
         key_bias = tokens.size.log() if self.reducer.proportional_attention else None
-        x, keys = self.blocks[block].attend(tokens.x, key_bias)
-        tokens = self.reducer.after_attention(tokens.with_x(x), keys, block)
+        class_rows = tokens.class_tokens if self.reducer.wants_class_attention else 0
+        x, keys, seen = self.blocks[block].attend(tokens.x, key_bias, class_rows=class_rows)
+        asked = () if seen is None else (seen,)
+        tokens = self.reducer.after_attention(tokens.with_x(x), keys, block, *asked)
         return tokens.with_x(self.blocks[block].feed_forward(tokens.x))
 
     def embed(self, frames: Float[Tensor, "video frame 3 height width"], keep_source: bool = False) -> Tokens:

@@ -2,8 +2,11 @@
 
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, plan
 from retrieval.reducers.chain import Chain
+from retrieval.reducers.evit import EViT
 from retrieval.reducers.kmedoids import KMedoids
+from retrieval.reducers.pitome import PiToMe
 from retrieval.reducers.pooling import Pooling
+from retrieval.reducers.random import RandomPatches
 from retrieval.reducers.sparse_sampling import SparseSampling
 from retrieval.reducers.spectral import Spectral
 from retrieval.reducers.tempme import TempMe
@@ -13,9 +16,12 @@ from retrieval.reducers.tome import ToMe
 
 __all__ = [
     "Chain",
+    "EViT",
     "KMedoids",
     "Layout",
+    "PiToMe",
     "Pooling",
+    "RandomPatches",
     "Reducer",
     "SparseSampling",
     "Spectral",

@@ -83,6 +83,11 @@ class Tokens:
         destination = torch.full(self.x.shape[:2], -1, device=kept.device).scatter(1, kept, places)
         return Tokens(x, size, self.clips, self.class_tokens, self.moved(destination, kept.shape[1]))
 
+    def select_patches(self, index: Int[Tensor, "clip kept"]) -> "Tokens":
+        """Keep the class tokens and these patches of every clip, counted from its first patch."""
+        fixed = torch.arange(self.class_tokens, device=index.device).expand(len(index), -1)
+        return self.select(torch.cat([fixed, index + self.class_tokens], dim=1))
+
     def moved(self, destination: Int[Tensor, "clip token"], tokens: int) -> Int[Tensor, "video patch"] | None:
         """The sources once every token of a clip has gone to its `destination` in the same clip; None stays None.
 
@@ -110,10 +115,12 @@ class Reducer(nn.Module):
     Attributes:
         frames: the number of frames per video that the settings are made for; None where any will do.
         proportional_attention: whether log(size) of each key token is added to its attention logits (ToMe, eq. 1).
+        wants_class_attention: whether `after_attention` is also handed what the class token has attended to.
     """
 
     frames: int | None = None
     proportional_attention: bool = False
+    wants_class_attention: bool = False
 
     def build(self, tower: TowerShape, position_embedding: Float[Tensor, "patch dim"]) -> None:
         """Check the settings against the tower and make the parameters that need its sizes; called once.
@@ -143,7 +150,12 @@ class Reducer(nn.Module):
         return tokens
 
     def after_attention(self, tokens: Tokens, keys: Float[Tensor, "clip token key"], block: int) -> Tokens:
-        """Reduce between attention and MLP; `keys` are the attention's keys averaged over heads."""
+        """Reduce between attention and MLP; `keys` are the attention's keys averaged over heads.
+
+        A reducer with `wants_class_attention` takes a fourth argument, `class_attention: Float[Tensor, "clip token"]`:
+        the share of its attention that the class token gave to each token of its clip, averaged over heads (and over
+        class tokens where clips are joined).
+        """
         return tokens
 
 

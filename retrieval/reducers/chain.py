@@ -31,6 +31,7 @@ class Chain(Reducer):
         # Clips only become fewer, so the reducer that is made for the most of them comes first.
         self.frames = max((each.frames for each in reducers if each.frames is not None), default=None)
         self.proportional_attention = any(each.proportional_attention for each in reducers)
+        self.wants_class_attention = any(each.wants_class_attention for each in reducers)
 
     def build(self, tower: TowerShape, position_embedding: Float[Tensor, "patch dim"]) -> None:
         for reducer in self.reducers:
@@ -55,9 +56,16 @@ class Chain(Reducer):
             tokens = reducer.before_attention(tokens, block)
         return tokens
 
-    def after_attention(self, tokens: Tokens, keys: Float[Tensor, "clip token key"], block: int) -> Tokens:
+    def after_attention(
+        self,
+        tokens: Tokens,
+        keys: Float[Tensor, "clip token key"],
+        block: int,
+        class_attention: Float[Tensor, "clip token"] | None = None,
+    ) -> Tokens:
         for reducer in self.reducers:
-            tokens = reducer.after_attention(tokens, keys, block)
+            asked = (class_attention,) if reducer.wants_class_attention else ()
+            tokens = reducer.after_attention(tokens, keys, block, *asked)
         return tokens
 
     def _check(self, layout: Layout, blocks: int) -> None:
