@@ -30,7 +30,10 @@ class VideoTower(nn.Module):
         self.blocks = nn.ModuleList(map(Block, theirs.transformer.resblocks))  # type: ignore[assignment]
         self.patch_size: int = theirs.conv1.kernel_size[0]
         patches, width = theirs.positional_embedding[1:].shape
-        self.shape = TowerShape(len(self.blocks), width, patches, width // self.blocks[0].attn.heads)
+        first = self.blocks[0]
+        self.shape = TowerShape(
+            len(self.blocks), width, patches, width // first.attn.heads, mlp_ratio=first.mlp_width / width
+        )
         self.set_reducer(reducer)
 
     def set_reducer(self, reducer: Reducer) -> None:

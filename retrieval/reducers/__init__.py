@@ -2,6 +2,7 @@
 
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, plan
 from retrieval.reducers.chain import Chain
+from retrieval.reducers.diffrate import DiffRate
 from retrieval.reducers.evit import EViT
 from retrieval.reducers.kmedoids import KMedoids
 from retrieval.reducers.pitome import PiToMe
@@ -16,6 +17,7 @@ from retrieval.reducers.tome import ToMe
 
 __all__ = [
     "Chain",
+    "DiffRate",
     "EViT",
     "KMedoids",
     "Layout",

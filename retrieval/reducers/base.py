@@ -6,6 +6,7 @@ both, from its settings alone, how many tokens it leaves. It never sees CLIP, a 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -30,12 +31,16 @@ class Layout:
 
 @dataclass(frozen=True)
 class TowerShape:
-    """What a reducer may know of the video tower: its blocks, its width and the patches of a frame."""
+    """What a reducer may know of the video tower: its blocks, their width, and the patches of a frame.
+
+    `mlp_ratio` is how many times as wide the MLP is between its layers.
+    """
 
     blocks: int
     width: int
     patches: int
     head_width: int = 64
+    mlp_ratio: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,14 @@ class Reducer(nn.Module):
     def at_clips_rate(self) -> Iterator[nn.Parameter]:
         """Its parameters that start as CLIP's own and go on training at the rate of these; all others are new."""
         return iter(())
+
+    def penalty(self) -> Float[Tensor, ""] | float:
+        """What training adds to its loss: a function of the reducer's parameters alone."""
+        return 0.0
+
+    def found(self) -> dict[str, Any]:
+        """The knobs that training has found, by name: with them the reducer does the same without its parameters."""
+        return {}
 
     def layout_before_attention(self, layout: Layout, block: int) -> Layout:
         """The layout that `before_attention` makes of `layout`; tokens per block and GMACs are told from it."""

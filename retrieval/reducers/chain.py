@@ -1,7 +1,7 @@
 """Several reducers in one tower, each working on what those before it leave."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -40,6 +40,16 @@ class Chain(Reducer):
 
     def at_clips_rate(self) -> Iterator[nn.Parameter]:
         return (parameter for reducer in self.reducers for parameter in reducer.at_clips_rate())
+
+    def penalty(self) -> Float[Tensor, ""] | float:
+        return sum(reducer.penalty() for reducer in self.reducers)
+
+    def found(self) -> dict[str, Any]:
+        return {
+            f"reducers[{place}].{knob}": value
+            for place, reducer in enumerate(self.reducers)
+            for knob, value in reducer.found().items()
+        }
 
     def layout_before_attention(self, layout: Layout, block: int) -> Layout:
         for reducer in self.reducers:
