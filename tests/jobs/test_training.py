@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
+from retrieval import load_model
 from tests.jobs.commands import ENV, ROOT, command, run, run_here
 
 
@@ -42,6 +44,21 @@ def test_adapters_train_and_tensorboard_logs(place):
     assert (folder / "adapter" / "adapter_model.safetensors").is_file()
     assert (folder / "adapter" / "reducer.safetensors").is_file()
     assert list(folder.glob("logs/**/events.out.tfevents.*"))
+
+
+@pytest.mark.slow
+def test_a_learned_schedule_is_kept_as_an_option_and_found_again_in_the_checkpoint(place):
+    knobs = ["experiment=smoke", "trainer.max_epochs=3", "tuning=frozen", "optimizer.new_lr=0.05"]
+    folder = run_here(place, "learned", *knobs, "reducer=diffrate", "reducer.learn=true", "reducer.budget=0.45")
+    option = yaml.safe_load((folder / "reducer.yaml").read_text())
+    assert option.pop("_target_") == "retrieval.reducers.DiffRate"
+    assert not option["learn"]
+    trained = load_model(folder / "checkpoints" / "best.ckpt").visual.reducer
+    assert trained.schedule == list(zip(option["prune_kept"], option["merge_kept"], strict=True))
+    assert trained.schedule != trained.learned.start()
+    cost = json.loads((folder / "metrics.json").read_text())["cost"]
+    assert cost["output_tokens"] == 12 * option["merge_kept"][-1]
+    assert f"found reducer.merge_kept: {option['merge_kept']}" in (folder / "train.log").read_text()
 
 
 @pytest.mark.slow
