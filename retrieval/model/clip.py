@@ -36,7 +36,8 @@ class CLIP(nn.Module):
         super().__init__()
         theirs = supported(clip)
         self.architecture = architecture
-        self.visual = VideoTower(theirs.visual, reducer)
+        red, green, blue = architecture.image_std
+        self.visual = VideoTower(theirs.visual, reducer, (255 * red, 255 * green, 255 * blue))
         self.text = TextTower(theirs)
         head.build(self.embed_dim, self.text.positional_embedding, self.text.blocks)  # type: ignore[arg-type]
         self.head = head
