@@ -1,6 +1,6 @@
 """The video tower: CLIP's vision transformer over all frames, with a reducer's two hooks in every block."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from retrieval.errors import UserError
 from retrieval.model.blocks import Block
 from retrieval.reducers import Reducer, Tokens, TowerShape
+
+Watch = Callable[[Tokens, Tokens], None]
+"""Is shown the tokens that a block's attention, and then its MLP, work on."""
 
 
 class VideoTower(nn.Module):
@@ -48,11 +51,18 @@ class VideoTower(nn.Module):
         reducer.build(self.shape, positions)
         self.reducer = reducer.to(positions.device, positions.dtype)
 
-    def forward(self, frames: Float[Tensor, "video frame 3 height width"]) -> Float[Tensor, "video clip dim"]:
-        """The projected class tokens of the tower's last block, not normalised: one a frame or one a segment."""
+    def forward(
+        self, frames: Float[Tensor, "video frame 3 height width"], watch: Watch | None = None
+    ) -> Float[Tensor, "video clip dim"]:
+        """The projected class tokens of the tower's last block, not normalised: one a frame or one a segment.
+
+        Args:
+            frames: normalised.
+            watch: is shown the tokens that each block's attention and its MLP work on.
+        """
         tokens = self.embed(frames)
         for block in range(len(self.blocks)):
-            tokens = self.step(tokens, block)
+            tokens = self.step(tokens, block, watch)
         class_tokens = tokens.x[:, : tokens.class_tokens].reshape(len(frames), -1, tokens.x.shape[-1])
         return self.ln_post(class_tokens) @ self.proj
 
@@ -61,11 +71,13 @@ class VideoTower(nn.Module):
         tokens = self.embed(frames, keep_source=True)
         return [tokens := self.step(tokens, block) for block in range(len(self.blocks))]
 
-    def step(self, tokens: Tokens, block: int) -> Tokens:
+    def step(self, tokens: Tokens, block: int, watch: Watch | None = None) -> Tokens:
         """One block with its two hooks."""
-        tokens = self.reducer.before_attention(tokens, block)
+        attention = tokens = self.reducer.before_attention(tokens, block)
         x, keys = self.blocks[block].attend(tokens.x, self.reducer.key_bias(tokens))
         tokens = self.reducer.after_attention(tokens.with_x(x), keys, block)
+        if watch is not None:
+            watch(attention, tokens)
         return tokens.with_x(self.blocks[block].feed_forward(tokens.x))
 
     def embed(self, frames: Float[Tensor, "video frame 3 height width"], keep_source: bool = False) -> Tokens:

@@ -2,6 +2,7 @@
 
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, plan
 from retrieval.reducers.chain import Chain
+from retrieval.reducers.frame_merge import FrameMerge
 from retrieval.reducers.kmedoids import KMedoids
 from retrieval.reducers.pooling import Pooling
 from retrieval.reducers.rlt import RLT
@@ -15,6 +16,7 @@ from retrieval.reducers.tome import ToMe
 __all__ = [
     "RLT",
     "Chain",
+    "FrameMerge",
     "KMedoids",
     "Layout",
     "Pooling",
