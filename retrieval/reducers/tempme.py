@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from retrieval.errors import UserError
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, plan
 from retrieval.reducers.joining import join, join_values, joined_layout
-from retrieval.reducers.tome import Share, after_merging, merge_patches
+from retrieval.reducers.tome import after_merging, merge_patches
 
 
 class TempMe(Reducer):
@@ -58,7 +58,7 @@ class TempMe(Reducer):
         self.frames = frames
         self.joins = dict(zip(join_blocks, join_clips, strict=True))
         self.image_merge = image_merge
-        self.across, self.within = Share(merge_ratio), Share(intra_merge_ratio)
+        self.across, self.within = float(merge_ratio), float(intra_merge_ratio)
         self.learns_positions = positions
         self.proportional_attention = proportional_attention
         self.positions = nn.ParameterDict()
@@ -99,7 +99,7 @@ class TempMe(Reducer):
     def after_attention(self, tokens: Tokens, keys: Float[Tensor, "clip token key"], block: int) -> Tokens:
         return merge_patches(tokens, keys, self._merges_inside(block))
 
-    def _merges_inside(self, block: int) -> int | Share:
+    def _merges_inside(self, block: int) -> int | float:
         """Pairs to merge in each clip after attention."""
         return self.within if any(joining <= block for joining in self.joins) else self.image_merge
 

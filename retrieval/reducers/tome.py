@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from retrieval.errors import UserError
@@ -13,19 +13,25 @@ from retrieval.reducers.matching import bipartite_match, destinations, merge
 from retrieval.reducers.padding import merge_to, padded_destinations
 
 
-class Share(float):
-    """Pairs to merge as a share of all tokens of a clip, class tokens counted (TempMe's way of counting)."""
+def pairs(tokens: int, class_tokens: int, merges: int | float) -> int:
+    """How many pairs a clip of so many tokens merges: those asked for, but half of its patches at the most.
+
+    A float asks for a share of all tokens of the clip, class tokens counted, as TempMe does.
+    """
+    asked = int(tokens * merges) if isinstance(merges, float) else merges
+    return min(asked, (tokens - class_tokens) // 2)
 
 
-def pairs(tokens: int, class_tokens: int, merges: int | Share) -> int:
-    """How many pairs a clip of so many tokens merges: those asked for, but half of its patches at the most."""
-    return min(int(tokens * merges) if isinstance(merges, Share) else merges, (tokens - class_tokens) // 2)
+def pairs_of_each(tokens: Int[Tensor, " clip"], class_tokens: int, merges: int | float) -> Int[Tensor, " clip"]:
+    """`pairs` of clips of different lengths."""
+    asked = (tokens.double() * merges).long() if isinstance(merges, float) else torch.full_like(tokens, merges)
+    return asked.minimum((tokens - class_tokens) // 2)
 
 
 def merge_patches(
     tokens: Tokens,
     metric: Float[Tensor, "clip token key"],
-    merges: int | Share,
+    merges: int | float,
     saliency: Float[Tensor, "clip patch"] | None = None,
 ) -> Tokens:
     """Merge `pairs` of patches in every clip, matched on `metric`; of a padded clip, as many as without its padding.
@@ -43,18 +49,16 @@ def merge_patches(
     return Tokens(x, size, tokens.clips, tokens.class_tokens, source)
 
 
-def _merge_padded(tokens: Tokens, metric: Float[Tensor, "clip token key"], merges: int | Share, left: int) -> Tokens:
+def _merge_padded(tokens: Tokens, metric: Float[Tensor, "clip token key"], merges: int | float, left: int) -> Tokens:
     alive = tokens.size[..., 0] > 0
-    # The count of a clip of every length, looked up: one rule for both ways, without a look at the device.
-    table = [pairs(max(count, tokens.class_tokens), tokens.class_tokens, merges) for count in range(alive.shape[1] + 1)]
-    allowed = torch.tensor(table, device=alive.device)[alive.sum(1)]
+    allowed = pairs_of_each(alive.sum(1), tokens.class_tokens, merges)
     destination = padded_destinations(metric, alive, allowed, tokens.class_tokens)
     x, size = merge_to(destination, tokens.x, tokens.size, left)
     source = tokens.moved(destination, left)
     return Tokens(x, size, tokens.clips, tokens.class_tokens, source, padded=True)
 
 
-def after_merging(layout: Layout, merges: int | Share) -> Layout:
+def after_merging(layout: Layout, merges: int | float) -> Layout:
     """The layout that `merge_patches` leaves."""
     return replace(layout, patches=layout.patches - pairs(layout.tokens, layout.class_tokens, merges))
 

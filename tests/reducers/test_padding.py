@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from retrieval import load_model
 from retrieval.reducers import RLT, Tokens
-from retrieval.reducers.tome import Share, merge_patches
+from retrieval.reducers.tome import merge_patches
 
 
 def padded(tokens: Tokens, padding: int) -> Tokens:
@@ -35,7 +35,7 @@ def drawn(videos: int, clips: int, class_tokens: int, patches: int) -> Tokens:
     st.integers(1, 3),
     st.integers(0, 9),
     st.integers(0, 9),
-    st.one_of(st.integers(0, 6), st.floats(0, 1).map(Share)),
+    st.one_of(st.integers(0, 6), st.floats(0, 1)),
 )
 def test_the_same_patches_merge_as_without_padding(videos, clips, class_tokens, patches, padding, merges):
     tokens = drawn(videos, clips, class_tokens, patches)
@@ -83,6 +83,7 @@ def test_appended_tokens_of_size_0_change_no_block(proportional):
 COMPILED = """
 import torch
 from retrieval import load_model
+from retrieval.efficiency.spent import LiveTokens
 from retrieval.reducers import RLT, Chain, ToMe
 frames = torch.randint(256, (2, 12, 3, 40, 40), dtype=torch.uint8)
 frames[0] = frames[0, :1]
@@ -91,9 +92,12 @@ for reducer in (RLT(), Chain([RLT(), ToMe()])):
     with torch.no_grad():
         eager = [model.encode_video(each) for each in (frames, frames[:1])]
         model.visual.compile(backend="aot_eager")
-        compiled = [model.encode_video(each) for each in (frames, frames[:1])]
+        watched = [LiveTokens(), LiveTokens()]
+        compiled = [model.encode_video(each, live) for each, live in zip((frames, frames[:1]), watched)]
     torch.testing.assert_close(compiled, eager, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(compiled[0][:1], compiled[1], atol=1e-6, rtol=1e-5)
+    assert all(len(live.counts) == model.visual.shape.blocks for live in watched)
+    assert [live.counts[-1][1].tolist()[0] for live in watched] == [watched[1].counts[-1][1].item()] * 2
 """
 
 
