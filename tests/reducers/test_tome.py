@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from retrieval import load_model
-from retrieval.reducers import TempMe, ToMe
-from retrieval.reducers.tome import merges_per_block
+from retrieval.reducers import TempMe, Tokens, ToMe
+from retrieval.reducers.tome import foreground, merge_patches, merges_per_block
 from tests.conftest import TINY_CLIP
 
 FRAMES = torch.randn(2, 4, 3, 56, 56, generator=torch.Generator().manual_seed(0))
@@ -65,3 +65,38 @@ def test_merges_change_linearly_with_the_block_around_their_average(merges, infl
 def test_impossible_numbers_of_merges_are_refused(merges, message):
     with pytest.raises(ValueError, match=rf"reducer\.{message}"):
         ToMe(image_merge=merges)
+
+
+def test_saliency_drops_the_background_and_sharpens_the_rest():
+    """The steps of vid-TLDR's section 4, one by one; even attention has no foreground."""
+    attention = torch.rand(3, 9).softmax(dim=1)
+    score = attention - attention.amin(1, keepdim=True)
+    score = score / score.amax(1, keepdim=True)
+    background = score < score.mean(1, keepdim=True)
+    score = score - score.mean(1, keepdim=True)
+    score = (score / score.amax(1, keepdim=True)).masked_fill(background, 0.0)
+    torch.testing.assert_close(foreground(attention), score)
+    assert (foreground(torch.full((1, 4), 0.25)) == 0).all()
+
+
+def test_what_merges_is_weighed_by_its_saliency():
+    tokens = Tokens(torch.randn(2, 9, 6), torch.randint(1, 4, (2, 9, 1)).float(), clips=1)
+    plain = merge_patches(tokens, tokens.x, 4)
+    whole, none = (merge_patches(tokens, tokens.x, 4, torch.full((2, 8), share)) for share in (1.0, 0.0))
+    torch.testing.assert_close((whole.x, whole.size), (plain.x, plain.size))
+    torch.testing.assert_close((none.x[:, 1:], none.size[:, 1:]), (tokens.x[:, 1::2], tokens.size[:, 1::2]))
+    half = merge_patches(tokens, tokens.x, 4, torch.full((2, 8), 0.5))
+    torch.testing.assert_close(2 * half.size[:, 1:], plain.size[:, 1:] + tokens.size[:, 1::2])
+    mass = [(each.x * each.size)[:, 1:] for each in (half, plain, tokens)]
+    torch.testing.assert_close(2 * mass[0], mass[1] + mass[2][:, ::2])
+
+
+@torch.no_grad()
+def test_with_saliency_layouts_stay_and_without_merges_nothing_changes():
+    model = load_model(TINY_CLIP, ToMe(image_merge=2, saliency=True))
+    walked, plain = (each.visual.walk(FRAMES) for each in (model, load_model(TINY_CLIP, ToMe(image_merge=2))))
+    assert [tokens.layout for tokens in walked] == [tokens.layout for tokens in plain]
+    assert (walked[-1].size.sum(1) < plain[-1].size.sum(1)).all()
+    assert (walked[-1].size >= 1).all()
+    idle = load_model(TINY_CLIP, ToMe(image_merge=0, saliency=True))
+    assert torch.equal(idle.visual(FRAMES), load_model(TINY_CLIP, ToMe(image_merge=0)).visual(FRAMES))
