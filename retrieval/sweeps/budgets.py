@@ -16,7 +16,8 @@ from retrieval.sweeps.grids import Point
 
 BUDGET = "budget"
 """The knob of a job: the share of the unreduced GMACs that its reducer may use; null: any."""
-HALVINGS = 10
+HALVINGS, CLOSE = 10, 0.002
+"""How often the room between two stops is halved at the most; and how near to its budget a share is near enough."""
 DIGITS = 3
 """Decimal places of an interpolated knob."""
 
@@ -24,6 +25,14 @@ Setting = dict[str, Any]
 """Knobs of a reducer, by dotted name, and their values."""
 Share = Callable[[Setting], float]
 """What a setting costs, as a share of the unreduced GMACs."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """What the settings of a job's reducer cost: of the tower alone, at once, and with what the reducer computes."""
+
+    tower: Share
+    whole: Share
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,8 @@ def _bisected(
         setting = between(here, there, middle)
         known = next((each for each in tried if each.setting == setting), None)
         tried.append(known or Found(setting, share(setting)))
+        if abs(tried[-1].share - budget) <= CLOSE:
+            break
         low, high = (middle, high) if (tried[-1].share > budget) == falls else (low, middle)
     return tried
 
@@ -86,7 +97,7 @@ def settled(
     points: Sequence[Point],
     stops: Mapping[str, Sequence[Mapping[str, Any]]],
     tolerance: float,
-    share_of: Callable[[Sequence[str]], Share],
+    price_of: Callable[[Sequence[str]], Price],
 ) -> list[Point]:
     """The jobs with the settings that meet their budgets; those whose reducer cannot are left out, and said so.
 
@@ -94,7 +105,7 @@ def settled(
         points: jobs; those without a budget stay as they are.
         stops: of each reducer, by the name of its option.
         tolerance: how far from its budget a share may be.
-        share_of: from a job's overrides to what its reducer's settings cost.
+        price_of: from a job's overrides to what its reducer's settings cost.
 
     Raises:
         UserError: a budget that is no share, a reducer without stops, or stops that do not fit the job.
@@ -109,7 +120,9 @@ def settled(
         alike = tuple(override for override in point.overrides if not override.startswith("seed="))
         budget, reducer = _share(knobs[BUDGET]), knobs.get("reducer", "none")
         if alike not in known:
-            known[alike] = search(_stops(stops, reducer), budget, share_of(alike))
+            price = price_of(alike)
+            setting = search(_stops(stops, reducer), budget, price.tower).setting
+            known[alike] = Found(setting, price.whole(setting))
             print(_line(reducer, budget, known[alike], tolerance))
         if abs(known[alike].share - budget) <= tolerance:
             jobs.append(Point(point.name, (*point.overrides, *_overrides(known[alike].setting))))

@@ -44,7 +44,7 @@ def latencies(folder: Path, configs: Mapping[str, DictConfig]) -> dict[str, Any]
         "videos": VIDEOS,
         "rounds": ROUNDS,
     }
-    known = {name: config for name, config in configs.items() if _is_known(name, config, folder)}
+    known = {name: config for name, config in configs.items() if is_known(name, config, folder)}
     backbones = {name: config.backbone.source for name, config in known.items()}
     if found := _stored(path, how, backbones):
         return found
@@ -53,7 +53,7 @@ def latencies(folder: Path, configs: Mapping[str, DictConfig]) -> dict[str, Any]
     return measured
 
 
-def _is_known(name: str, config: DictConfig, folder: Path) -> bool:
+def is_known(name: str, config: DictConfig, folder: Path) -> bool:
     """Whether a config asks for a backbone, a number of frames and a reducer; a warning where it does not."""
     try:
         source, frames = config.backbone.source, config.data.frames
@@ -61,7 +61,7 @@ def _is_known(name: str, config: DictConfig, folder: Path) -> bool:
             raise UserError(f"{folder}: backbone.source={shortened(source)}, data.frames={shortened(frames)}")
         _reducer(config, str(folder))
     except Exception as error:  # what a file says may be anything, and the report has other rows
-        _log.warning("no latency of %s: %s", shortened(name), error)
+        _log.warning("nothing is measured of %s: %s", shortened(name), error)
         return False
     return True
 

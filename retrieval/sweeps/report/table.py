@@ -34,7 +34,7 @@ def as_text(
     columns |= {"seeds": rows["seeds"].map(str), "state": rows["state"]}
     if rows["protocol"].nunique() > 1:
         columns |= {"protocol": [_number(value, "") for value in rows["protocol"]]}
-    columns |= {name: _spread(rows[name], rows[f"{name} sd"]) for name in metrics}
+    columns |= {name: spread(rows[name], rows[f"{name} sd"]) for name in metrics}
     columns |= {name: [_number(value, DIGITS[name]) for value in rows[name]] for name in numbers if name in rows}
     if any(front in rows for front in FRONTS):
         columns |= {"Pareto": [_fronts(row) for _, row in rows.iterrows()]}
@@ -92,8 +92,9 @@ def _number(value: int | float, form: str) -> str:
     return NOTHING if pd.isna(value) else format(value, form)
 
 
-def _spread(means: pd.Series, deviations: pd.Series) -> list[str]:
+def spread(means: pd.Series, deviations: pd.Series, sign: str = "") -> list[str]:
+    """Means with their deviations, where there are any; `sign` "+" writes it before what is not negative too."""
     return [
-        _number(mean, ".1f") + ("" if pd.isna(deviation) else f" ± {deviation:.1f}")
+        _number(mean, f"{sign}.1f") + ("" if pd.isna(deviation) else f" ± {deviation:.1f}")
         for mean, deviation in zip(means, deviations, strict=True)
     ]
