@@ -32,10 +32,20 @@ def cost(model: CLIP, frames: int, words: int) -> dict[str, Any]:
         UserError: a reducer that does not fit the frames, or whose layouts are not what it leaves.
     """
     visual, text = model.visual, model.text
-    last, rank = plan(visual.reducer, visual.shape, frames)[-1][1], lora_rank(model) or 0
+    layouts = plan(visual.reducer, visual.shape, frames)
+    last, rank = layouts[-1][1], lora_rank(model) or 0
     clips = model.logit_scale.new_zeros(1, last.clips * last.class_tokens, model.embed_dim)
     kept = model.logit_scale.new_zeros(1, words if model.head.every_word else 1, model.embed_dim)
-    tower = tower_macs(model, frames)
+    tower = video_macs(
+        layouts,
+        frames=frames,
+        patches=visual.shape.patches,
+        patch_size=visual.patch_size,
+        width=visual.shape.width,
+        mlp_width=visual.blocks[0].mlp_width,
+        output_dim=model.embed_dim,
+        lora_rank=rank,
+    )
     caption = text_macs(
         words,
         width=text.width,
@@ -57,25 +67,6 @@ def cost(model: CLIP, frames: int, words: int) -> dict[str, Any]:
         "video_gmacs": round(video / 1e9, 4),
         "text_gmacs": round(caption / 1e9, 4),
     }
-
-
-def tower_macs(model: CLIP, frames: int) -> int:
-    """Multiply-accumulates of the video tower for one video, in closed form.
-
-    Raises:
-        UserError: a reducer that does not fit the frames.
-    """
-    visual = model.visual
-    return video_macs(
-        plan(visual.reducer, visual.shape, frames),
-        frames=frames,
-        patches=visual.shape.patches,
-        patch_size=visual.patch_size,
-        width=visual.shape.width,
-        mlp_width=visual.blocks[0].mlp_width,
-        output_dim=model.embed_dim,
-        lora_rank=lora_rank(model) or 0,
-    )
 
 
 def reducer_macs(reducer: Reducer, tower: TowerShape, frames: int, like: Tensor) -> int:
