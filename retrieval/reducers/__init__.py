@@ -2,8 +2,10 @@
 
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, plan
 from retrieval.reducers.chain import Chain
+from retrieval.reducers.frame_merge import FrameMerge
 from retrieval.reducers.kmedoids import KMedoids
 from retrieval.reducers.pooling import Pooling
+from retrieval.reducers.rlt import RLT
 from retrieval.reducers.sparse_sampling import SparseSampling
 from retrieval.reducers.spectral import Spectral
 from retrieval.reducers.tempme import TempMe
@@ -12,7 +14,9 @@ from retrieval.reducers.token_shift import TokenShift
 from retrieval.reducers.tome import ToMe
 
 __all__ = [
+    "RLT",
     "Chain",
+    "FrameMerge",
     "KMedoids",
     "Layout",
     "Pooling",

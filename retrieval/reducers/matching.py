@@ -6,7 +6,7 @@ Pure functions on a batch of token sequences, class tokens first. Class tokens a
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -30,20 +30,26 @@ class Matching:
     target: Int[Tensor, "batch merged"]
 
 
-def _sets(class_tokens: int) -> tuple[slice, slice]:
+def sets(class_tokens: int) -> tuple[slice, slice]:
     """Sets A and B among the patches: A is every second token of the *whole* sequence, from its first."""
     first = class_tokens % 2
     return slice(first, None, 2), slice(1 - first, None, 2)
 
 
 @torch.no_grad()
-def bipartite_match(metric: Float[Tensor, "batch token dim"], merges: int, class_tokens: int) -> Matching:
+def bipartite_match(
+    metric: Float[Tensor, "batch token dim"],
+    merges: int,
+    class_tokens: int,
+    apart: Bool[Tensor, "#batch a b"] | None = None,
+) -> Matching:
     """Match each token of A with its most similar token of B (cosine) and keep the `merges` best pairs.
 
     Args:
         metric: what tokens are compared by.
         merges: pairs to merge, at most half of the patches, rounded down.
         class_tokens: leading tokens of the sequence that are left alone.
+        apart: pairs of A and B that are matched only where no others are left.
 
     Raises:
         ValueError: more merges than there are pairs.
@@ -51,9 +57,10 @@ def bipartite_match(metric: Float[Tensor, "batch token dim"], merges: int, class
     patches = metric.shape[1] - class_tokens
     if not 0 <= merges <= patches // 2:
         raise ValueError(f"{merges} merges among {patches} patches: at most {patches // 2} pairs can merge")
-    in_a, in_b = _sets(class_tokens)
+    in_a, in_b = sets(class_tokens)
     unit = F.normalize(metric[:, class_tokens:], dim=-1)
-    similarity, nearest = (unit[:, in_a] @ unit[:, in_b].transpose(1, 2)).max(dim=-1)
+    cosine = unit[:, in_a] @ unit[:, in_b].transpose(1, 2)
+    similarity, nearest = (cosine if apart is None else cosine.masked_fill(apart, -torch.inf)).max(dim=-1)
     order = similarity.argsort(dim=-1, descending=True, stable=True)
     merged = order[:, :merges]
     return Matching(class_tokens, patches, order[:, merges:].sort(dim=-1).values, merged, nearest.gather(1, merged))
@@ -67,7 +74,7 @@ def merge(
     Returns:
         Tokens and sizes, `merges` fewer: class tokens, the tokens left in A in their old order, the tokens of B.
     """
-    in_a, in_b = _sets(matching.class_tokens)
+    in_a, in_b = sets(matching.class_tokens)
     mass = torch.cat([x * size, size], dim=-1)  # features and sizes add up alike, so both travel in one tensor
     fixed, patches = mass[:, : matching.class_tokens], mass[:, matching.class_tokens :]
     a, b = patches[:, in_a], patches[:, in_b]
@@ -83,7 +90,7 @@ def merge(
 
 def destinations(matching: Matching) -> Int[Tensor, "batch token"]:
     """For each token before the merge, its position after it."""
-    in_a, in_b = _sets(matching.class_tokens)
+    in_a, in_b = sets(matching.class_tokens)
     batch, kept = matching.kept.shape
     device = matching.kept.device
     first_b = matching.class_tokens + kept

@@ -3,28 +3,52 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from retrieval.errors import UserError
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape
 from retrieval.reducers.matching import bipartite_match, destinations, merge
+from retrieval.reducers.padding import merge_to, padded_destinations
 
 
-def merge_patches(tokens: Tokens, metric: Float[Tensor, "clip token key"], merges: int) -> Tokens:
-    """Merge `merges` pairs of patches in every clip, but no more than it has pairs, matched on `metric`."""
-    merges = min(merges, tokens.layout.patches // 2)
-    if merges == 0:
+class Share(float):
+    """Pairs to merge as a share of all tokens of a clip, class tokens counted (TempMe's way of counting)."""
+
+
+def pairs(tokens: int, class_tokens: int, merges: int | Share) -> int:
+    """How many pairs a clip of so many tokens merges: those asked for, but half of its patches at the most."""
+    return min(int(tokens * merges) if isinstance(merges, Share) else merges, (tokens - class_tokens) // 2)
+
+
+def merge_patches(tokens: Tokens, metric: Float[Tensor, "clip token key"], merges: int | Share) -> Tokens:
+    """Merge `pairs` of patches in every clip, matched on `metric`; of a padded clip, as many as without its padding."""
+    most = pairs(tokens.layout.tokens, tokens.class_tokens, merges)
+    if most == 0:
         return tokens
-    matching = bipartite_match(metric, merges, tokens.class_tokens)
+    if tokens.padded:
+        return _merge_padded(tokens, metric, merges, tokens.layout.tokens - most)
+    matching = bipartite_match(metric, most, tokens.class_tokens)
     x, size = merge(matching, tokens.x, tokens.size)
     source = None if tokens.source is None else tokens.moved(destinations(matching), x.shape[1])
     return Tokens(x, size, tokens.clips, tokens.class_tokens, source)
 
 
-def after_merging(layout: Layout, merges: int) -> Layout:
+def _merge_padded(tokens: Tokens, metric: Float[Tensor, "clip token key"], merges: int | Share, left: int) -> Tokens:
+    alive = tokens.size[..., 0] > 0
+    # The count of a clip of every length, looked up: one rule for both ways, without a look at the device.
+    table = [pairs(max(count, tokens.class_tokens), tokens.class_tokens, merges) for count in range(alive.shape[1] + 1)]
+    allowed = torch.tensor(table, device=alive.device)[alive.sum(1)]
+    destination = padded_destinations(metric, alive, allowed, tokens.class_tokens)
+    x, size = merge_to(destination, tokens.x, tokens.size, left)
+    source = tokens.moved(destination, left)
+    return Tokens(x, size, tokens.clips, tokens.class_tokens, source, padded=True)
+
+
+def after_merging(layout: Layout, merges: int | Share) -> Layout:
     """The layout that `merge_patches` leaves."""
-    return replace(layout, patches=layout.patches - min(merges, layout.patches // 2))
+    return replace(layout, patches=layout.patches - pairs(layout.tokens, layout.class_tokens, merges))
 
 
 class ToMe(Reducer):
@@ -39,6 +63,8 @@ class ToMe(Reducer):
     Raises:
         UserError: a negative number of merges, or an inflection beyond -1 and 1.
     """
+
+    takes_padding = True
 
     def __init__(self, image_merge: int | Sequence[float | int] = 1, proportional_attention: bool = True) -> None:
         super().__init__()

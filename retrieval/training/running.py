@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from retrieval.efficiency.cost import cost, trained_parameters
+from retrieval.efficiency.spent import MEANS
 from retrieval.errors import UserError
 from retrieval.jobs.keys import given_keys
 from retrieval.jobs.results import Results
@@ -61,7 +62,7 @@ def train(config: DictConfig) -> float:
     if lora_rank(module.model) is not None and trainer.is_global_zero:
         save_adapter(module.model, folder / "adapter")
     merge_lora(module.model)
-    costs = cost(module.model, config.data.frames, config.words)
+    costs = _costs(config, module.model, metrics)
     log_summary(trainer, costs | {"trained_parameters": trained})
     results = Results.measured(
         metrics,
@@ -101,7 +102,7 @@ def evaluate(asked: DictConfig) -> None:
         measured_under(trainer, config, config.split, content),
         **facts,
         checkpoint=config.ckpt_path or f"{config.backbone.source}, as it is",
-        cost=cost(module.model, config.data.frames, config.words),
+        cost=_costs(config, module.model, metrics),
     )
     results.write(folder)
     results.show()
@@ -134,13 +135,21 @@ def _facts(config: DictConfig, model: CLIP, content: dict[str, Any] | None = Non
     return {group: str(name) for group, name in names.items()}
 
 
+def _costs(config: DictConfig, model: CLIP, logged: dict[str, Any]) -> dict[str, Any]:
+    """What encoding costs; where that depends on the pixels, at the most, and the means that are among the logged."""
+    means = {name: round(logged.pop(f"test/{name}"), 4) for name in MEANS if f"test/{name}" in logged}
+    return cost(model, config.data.frames, config.words) | means
+
+
 def _sizes(config: DictConfig, model: CLIP) -> dict[str, str]:
     """What the start of a job tells of the model."""
     costs = cost(model, config.data.frames, config.words)
     source = config.get("ckpt_path") or config.backbone.source
     random = "" if is_weights_file(source) or "/" in source else ", random weights"
+    most = "at most " if model.visual.reducer.ragged else ""
     return {
         "model": f"{source}{random}, {costs['parameters']:,} parameters",
-        "tokens": f"{costs['output_tokens']} a video at the end, of {config.data.frames} frames",
-        "GMACs": f"{costs['video_gmacs']:.2f} a video, {costs['text_gmacs']:.2f} a caption of {config.words} words",
+        "tokens": f"{most}{costs['output_tokens']} a video at the end, of {config.data.frames} frames",
+        "GMACs": f"{most}{costs['video_gmacs']:.2f} a video, {costs['text_gmacs']:.2f} a caption of "
+        f"{config.words} words",
     }
