@@ -3,16 +3,23 @@
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 
+import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
-from retrieval.efficiency.cost import cost, tower_macs
+from retrieval.efficiency.cost import cost, tower_sizes
+from retrieval.efficiency.macs import video_macs
+from retrieval.efficiency.spent import LiveTokens, Spent
 from retrieval.errors import UserError
 from retrieval.jobs.errors import REFUSALS, is_mistake, one_line
 from retrieval.model import CLIP
-from retrieval.reducers import Reducer
+from retrieval.reducers import Reducer, plan
 from retrieval.sweeps.budgets import Price, Setting, Share
 from retrieval.sweeps.outline import backbone_of
-from retrieval.training.building import built, plain
+from retrieval.training.building import build_datamodule, built, plain
+
+VIDEOS = 48
+"""Training videos that a reducer is measured on whose cost depends on the pixels."""
 
 
 class Shares:
@@ -25,11 +32,14 @@ class Shares:
     def __init__(self, configured: Callable[[Sequence[str]], DictConfig]) -> None:
         self.configured = configured
         self.backbones: dict[tuple[str, str], CLIP] = {}
+        self.videos: dict[str, list[Tensor]] = {}
 
     def __call__(self, overrides: Sequence[str]) -> Price:
         """What settings of the job's reducer cost; all of them name the same knobs."""
         config = deepcopy(self.configured(overrides))
         model = self._backbone(config)
+        if built(plain(config.reducer)).ragged:
+            return self._measured(model, config)
 
         def share_by(macs: Callable[[CLIP, DictConfig], float]) -> Share:
             model.visual.set_reducer(Reducer())
@@ -42,6 +52,20 @@ class Shares:
             return share
 
         return Price(share_by(_tower), share_by(_whole))
+
+    def _measured(self, model: CLIP, config: DictConfig) -> Price:
+        """What training videos take on average, where that depends on their pixels."""
+        where = str(plain(config.data.corpus))
+        if where not in self.videos:
+            self.videos[where] = _training_videos(model, config)
+        model.visual.set_reducer(Reducer())
+        whole = _whole(model, config)
+
+        def share(setting: Setting) -> float:
+            _set_reducer(model, config, setting)
+            return _spent(model, self.videos[where]) / whole
+
+        return Price(share, share)
 
     def _backbone(self, config: DictConfig) -> CLIP:
         source, head = config.backbone.source, plain(config.head)
@@ -69,8 +93,28 @@ def _set_reducer(model: CLIP, config: DictConfig, setting: Setting) -> None:
 
 
 def _tower(model: CLIP, config: DictConfig) -> float:
-    return tower_macs(model, config.data.frames)
+    visual, frames = model.visual, config.data.frames
+    layouts = plan(visual.reducer, visual.shape, frames)
+    return video_macs(layouts, frames=frames, output_dim=model.embed_dim, **tower_sizes(visual))
 
 
 def _whole(model: CLIP, config: DictConfig) -> float:
     return cost(model, config.data.frames, config.words)["video_gmacs"]
+
+
+@torch.inference_mode()
+def _spent(model: CLIP, frames: Sequence[Tensor]) -> float:
+    """What these videos take on average."""
+    spent = Spent(model)
+    for video in frames:
+        model.encode_video(video[None], live := LiveTokens())
+        spent.update(live, 1, len(video))
+    return float(spent.compute()["mean_tower_gmacs"])
+
+
+def _training_videos(model: CLIP, config: DictConfig) -> list[Tensor]:
+    """The frames of some training videos, as an evaluation reads them."""
+    data = build_datamodule(config, model)
+    data.prepare_data()
+    records = data.corpus.records("train")
+    return [data.evaluation_reader(record) for record in records[:: max(1, len(records) // VIDEOS)][:VIDEOS]]

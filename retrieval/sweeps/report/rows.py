@@ -29,6 +29,8 @@ METRICS = {
 """Columns of the table, and the names of the metrics in `metrics.json`; sums say their best possible value."""
 COSTS = {"tokens": "output_tokens", "GMACs": "video_gmacs", "parameters": "parameters"}
 """Columns of the table, and the names of the costs in `metrics.json`."""
+MEANS = {"tokens": "mean_output_tokens", "GMACs": "mean_tower_gmacs"}
+"""What takes their place where it depends on the pixels: what the videos have taken on average."""
 R_AT_1 = "t2v R@1"
 """The column of the other pictures against cost."""
 FRONTS = {"front by GMACs": "GMACs", "front by latency": "latency (ms)"}
@@ -140,7 +142,7 @@ def _job_row(job: JobResult, columns: dict[str, str], protocol: int | None) -> d
     row = dict.fromkeys(columns.values()) | {columns[name]: values[name] for name in columns if name in values}
     row |= {"reducer": job.reducer, "state": job.state, "folder": job.folder.name, "protocol": protocol}
     row |= {column: metrics.get(name, float("nan")) for column, name in METRICS.items()}
-    row |= {column: costs.get(name, float("nan")) for column, name in COSTS.items()}
+    row |= {column: costs.get(MEANS.get(column), costs.get(name, float("nan"))) for column, name in COSTS.items()}
     circumstances = {} if job.results is None else job.results.protocol.circumstances()
     return row | {f"protocol.{name}": text for name, text in circumstances.items()}
 
