@@ -8,6 +8,7 @@ from math import isqrt
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from retrieval.efficiency.macs import counted_macs, text_macs, video_macs
@@ -104,8 +105,14 @@ def _run_hooks(reducer: Reducer, tower: TowerShape, frames: int, like: Tensor) -
         tokens = reducer.before_attention(tokens, block)
         _check(reducer, tokens.layout, attention, "layout_before_attention", block)
         keys = like.new_empty(*tokens.x.shape[:2], tower.head_width).normal_()
-        tokens = reducer.after_attention(tokens, keys, block)
+        asked = (_class_attention(tokens),) if reducer.wants_class_attention else ()
+        tokens = reducer.after_attention(tokens, keys, block, *asked)
         _check(reducer, tokens.layout, mlp, "layout_after_attention", block)
+
+
+def _class_attention(tokens: Tokens) -> Float[Tensor, "clip token"]:
+    """As the tower hands it out, and at the same price: the class tokens times all tokens."""
+    return (tokens.x[:, : tokens.class_tokens] @ tokens.x.mT).float().softmax(dim=-1).mean(dim=1)
 
 
 def _check(reducer: Reducer, left: Layout, promised: Layout, hook: str, block: int) -> None:

@@ -74,8 +74,11 @@ class VideoTower(nn.Module):
     def step(self, tokens: Tokens, block: int, watch: Watch | None = None) -> Tokens:
         """One block with its two hooks."""
         attention = tokens = self.reducer.before_attention(tokens, block)
-        x, keys = self.blocks[block].attend(tokens.x, self.reducer.key_bias(tokens))
-        tokens = self.reducer.after_attention(tokens.with_x(x), keys, block)
+        class_rows = tokens.class_tokens if self.reducer.wants_class_attention else 0
+        key_bias = self.reducer.key_bias(tokens)
+        x, keys, seen = self.blocks[block].attend(tokens.x, key_bias, class_rows=class_rows)
+        asked = () if seen is None else (seen,)
+        tokens = self.reducer.after_attention(tokens.with_x(x), keys, block, *asked)
         if watch is not None:
             watch(attention, tokens)
         return tokens.with_x(self.blocks[block].feed_forward(tokens.x))

@@ -101,6 +101,11 @@ class Tokens:
         source = self.moved(destination, kept.shape[1])
         return Tokens(x, size, self.clips, self.class_tokens, source, self.padded)
 
+    def select_patches(self, index: Int[Tensor, "clip kept"]) -> "Tokens":
+        """Keep the class tokens and these patches of every clip, counted from its first patch."""
+        fixed = torch.arange(self.class_tokens, device=index.device).expand(len(index), -1)
+        return self.select(torch.cat([fixed, index + self.class_tokens], dim=1))
+
     def moved(self, destination: Int[Tensor, "clip token"], tokens: int) -> Int[Tensor, "video patch"] | None:
         """The sources once every token of a clip has gone to its `destination` in the same clip; None stays None.
 
@@ -128,6 +133,7 @@ class Reducer(nn.Module):
     Attributes:
         frames: the number of frames per video that the settings are made for; None where any will do.
         proportional_attention: whether log(size) of each key token is added to its attention logits (ToMe, eq. 1).
+        wants_class_attention: whether `after_attention` is also handed what the class token has attended to.
         ragged: whether the number of its tokens depends on the pixels. Clips are then padded to the longest of a batch,
             and layouts are upper bounds, reached where every video keeps the most.
         takes_padding: whether it can act on padded clips, so that it may share a chain with a ragged one.
@@ -135,6 +141,7 @@ class Reducer(nn.Module):
 
     frames: int | None = None
     proportional_attention: bool = False
+    wants_class_attention: bool = False
     ragged: bool = False
     takes_padding: bool = False
 
@@ -180,7 +187,12 @@ class Reducer(nn.Module):
         return (tokens.size > 0).to(tokens.size.dtype).log() if self.ragged else None
 
     def after_attention(self, tokens: Tokens, keys: Float[Tensor, "clip token key"], block: int) -> Tokens:
-        """Reduce between attention and MLP; `keys` are the attention's keys averaged over heads."""
+        """Reduce between attention and MLP; `keys` are the attention's keys averaged over heads.
+
+        A reducer with `wants_class_attention` takes a fourth argument, `class_attention: Float[Tensor, "clip token"]`:
+        the share of its attention that the class token gave to each token of its clip, averaged over heads (and over
+        class tokens where clips are joined).
+        """
         return tokens
 
 

@@ -32,6 +32,7 @@ class Chain(Reducer):
         # Clips only become fewer, so the reducer that is made for the most of them comes first.
         self.frames = max((each.frames for each in reducers if each.frames is not None), default=None)
         self.proportional_attention = any(each.proportional_attention for each in reducers)
+        self.wants_class_attention = any(each.wants_class_attention for each in reducers)
         self.ragged = any(each.ragged for each in reducers)
         self.takes_padding = all(each.takes_padding for each in reducers)
         _check_padding(reducers)
@@ -69,9 +70,16 @@ class Chain(Reducer):
             tokens = reducer.before_attention(tokens, block)
         return tokens
 
-    def after_attention(self, tokens: Tokens, keys: Float[Tensor, "clip token key"], block: int) -> Tokens:
+    def after_attention(
+        self,
+        tokens: Tokens,
+        keys: Float[Tensor, "clip token key"],
+        block: int,
+        class_attention: Float[Tensor, "clip token"] | None = None,
+    ) -> Tokens:
         for reducer in self.reducers:
-            tokens = reducer.after_attention(tokens, keys, block)
+            asked = (class_attention,) if reducer.wants_class_attention else ()
+            tokens = reducer.after_attention(tokens, keys, block, *asked)
         return tokens
 
     def _check(self, layout: Layout, blocks: int) -> None:

@@ -11,7 +11,7 @@ from retrieval.errors import UserError
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, follow, plan
 from retrieval.reducers.matching import Matching, bipartite_match, destinations, merge
 from retrieval.reducers.segments import Schedule, check_blocks, per_block
-from retrieval.reducers.tome import after_merging, merge_patches
+from retrieval.reducers.tome import after_merging, foreground, merge_patches
 
 
 class FrameMerge(Reducer):
@@ -34,6 +34,7 @@ class FrameMerge(Reducer):
         image_merge: token pairs merged in each frame by each block from the last of these on, half of its patches at
             the most.
         proportional_attention: add log(size) to the attention logits.
+        saliency: weigh what merges inside frames by its saliency, see `retrieval.reducers.tome.foreground`.
 
     Raises:
         UserError: settings that contradict each other; when the tower is built, those that do not fit it.
@@ -48,8 +49,10 @@ class FrameMerge(Reducer):
         num_frames: Schedule = (9, 6),
         image_merge: int = 2,
         proportional_attention: bool = True,
+        saliency: bool = False,
     ) -> None:
         super().__init__()
+        self.wants_class_attention = saliency
         if image_merge < 0:
             raise UserError(f"reducer.image_merge={image_merge}: the number of merges cannot be negative")
         self.frames, self.image_merge = frames, image_merge
@@ -70,8 +73,15 @@ class FrameMerge(Reducer):
     def before_attention(self, tokens: Tokens, block: int) -> Tokens:
         return merge_frames(tokens, tokens.clips - self.num_frames.get(block, tokens.clips))
 
-    def after_attention(self, tokens: Tokens, keys: Float[Tensor, "clip token key"], block: int) -> Tokens:
-        return merge_patches(tokens, keys, self._merges_inside(block))
+    def after_attention(
+        self,
+        tokens: Tokens,
+        keys: Float[Tensor, "clip token key"],
+        block: int,
+        class_attention: Float[Tensor, "clip token"] | None = None,
+    ) -> Tokens:
+        salient = None if class_attention is None else foreground(class_attention[:, tokens.class_tokens :])
+        return merge_patches(tokens, keys, self._merges_inside(block), salient)
 
     def _merges_inside(self, block: int) -> int:
         return self.image_merge if block >= max(self.num_frames) else 0

@@ -67,9 +67,18 @@ def bipartite_match(
 
 
 def merge(
-    matching: Matching, x: Float[Tensor, "batch token dim"], size: Float[Tensor, "batch token 1"]
+    matching: Matching,
+    x: Float[Tensor, "batch token dim"],
+    size: Float[Tensor, "batch token 1"],
+    saliency: Float[Tensor, "batch patch"] | None = None,
 ) -> tuple[Float[Tensor, "batch merged_token dim"], Float[Tensor, "batch merged_token 1"]]:
     """Average the matched tokens weighted by size; sizes add.
+
+    Args:
+        matching: which tokens merge.
+        x: tokens.
+        size: of the tokens.
+        saliency: from 0 to 1: the part of what merges that is kept of each patch (vid-TLDR, CVPR 2024); None: all.
 
     Returns:
         Tokens and sizes, `merges` fewer: class tokens, the tokens left in A in their old order, the tokens of B.
@@ -82,8 +91,11 @@ def merge(
     def take(index: Int[Tensor, "batch chosen"]) -> Float[Tensor, "batch chosen mass"]:
         return a.gather(1, index.unsqueeze(-1).expand(-1, -1, a.shape[-1]))
 
+    merging = take(matching.merged)
+    if saliency is not None:
+        merging = merging * saliency[:, in_a].gather(1, matching.merged).unsqueeze(-1)
     target = matching.target.unsqueeze(-1).expand(-1, -1, b.shape[-1])
-    mass = torch.cat([fixed, take(matching.kept), b.scatter_add(1, target, take(matching.merged))], dim=1)
+    mass = torch.cat([fixed, take(matching.kept), b.scatter_add(1, target, merging)], dim=1)
     size = mass[..., -1:].detach()  # sums of constants: with a gradient, attention could not take its fused kernel
     return (mass[..., :-1] / size).to(x.dtype), size
 
