@@ -12,7 +12,10 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "README.md"
 BEGIN = "<!-- frontier: written by `python -m tests.frontier runs/sweeps/frontier` -->\n"
 END = "<!-- end of the frontier -->\n"
-PICTURES = {"frontier": "Trained with each reducer at three budgets", "off_the_shelf": "Reducers switched on in the end"}
+PICTURES = {
+    "frontier": "Trained with each reducer at three budgets",
+    "off_the_shelf": "Reducers switched on in the end",
+}
 
 
 def shown(text: str) -> str:

@@ -16,6 +16,8 @@ from retrieval.sweeps.grids import Point
 
 BUDGET = "budget"
 """The knob of a job: the share of the unreduced GMACs that its reducer may use; null: any."""
+UNREDUCED = "none"
+"""The option of `reducer` that reduces nothing."""
 HALVINGS, CLOSE = 10, 0.002
 """How often the room between two stops is halved at the most; and how near to its budget a share is near enough."""
 DIGITS = 3
@@ -102,7 +104,7 @@ def settled(
     """The jobs with the settings that meet their budgets; those whose reducer cannot are left out, and said so.
 
     Args:
-        points: jobs; those without a budget stay as they are.
+        points: jobs; those without a budget or a reducer need none.
         stops: of each reducer, by the name of its option.
         tolerance: how far from its budget a share may be.
         price_of: from a job's overrides to what its reducer's settings cost.
@@ -111,22 +113,29 @@ def settled(
         UserError: a budget that is no share, a reducer without stops, or stops that do not fit the job.
     """
     known: dict[tuple[str, ...], Found] = {}
-    jobs = []
+    jobs: dict[Point, None] = {}
     for point in points:
         knobs = dict(override.partition("=")[::2] for override in point.overrides)
-        if knobs.get(BUDGET, "null") == "null":
-            jobs.append(point)
+        reducer = knobs.get("reducer", UNREDUCED)
+        if knobs.get(BUDGET, "null") == "null" or reducer == UNREDUCED:
+            jobs[_without_budget(point)] = None
             continue
         alike = tuple(override for override in point.overrides if not override.startswith("seed="))
-        budget, reducer = _share(knobs[BUDGET]), knobs.get("reducer", "none")
+        budget = _share(knobs[BUDGET])
         if alike not in known:
             price = price_of(alike)
             setting = search(_stops(stops, reducer), budget, price.tower).setting
             known[alike] = Found(setting, price.whole(setting))
             print(_line(reducer, budget, known[alike], tolerance))
         if abs(known[alike].share - budget) <= tolerance:
-            jobs.append(Point(point.name, (*point.overrides, *_overrides(known[alike].setting))))
-    return jobs
+            jobs[Point(point.name, (*point.overrides, *_overrides(known[alike].setting)))] = None
+    return list(jobs)
+
+
+def _without_budget(point: Point) -> Point:
+    """The same job for any budget: what reduces nothing runs once a seed."""
+    name = "__".join(part for part in point.name.split("__") if not part.startswith(f"{BUDGET}-"))
+    return Point(name or "job", tuple(each for each in point.overrides if not each.startswith(f"{BUDGET}=")))
 
 
 def _share(text: str) -> float:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from retrieval.errors import UserError
-from retrieval.sweeps.budgets import Price, between, search, settled
+from retrieval.sweeps.budgets import BUDGET, Price, between, search, settled
 from retrieval.sweeps.grids import Point, points
 from retrieval.sweeps.plugin import parse
 from retrieval.sweeps.shares import Shares
@@ -36,12 +36,11 @@ def shares() -> Shares:
 def test_every_reducer_that_sheds_has_stops():
     options = {path.stem for path in REDUCERS.glob("*.yaml")} - SHED_NOTHING
     assert set(SWEEPER["stops"]) == options
-    (_, budgeted) = SWEEPER["grids"]
-    assert set(budgeted["reducer"].split(",")) == options
+    assert SWEEPER["params"]["reducer"].split(",") == ["none", *SWEEPER["stops"]]
 
 
 def test_the_grid_is_every_reducer_at_every_budget_with_every_seed():
-    jobs = points(SWEEPER["grids"], SWEEPER["params"], [], parse)
+    jobs = settled(points([], SWEEPER["params"], [], parse), SWEEPER["stops"], 1.0, lambda _: Price(half, half))
     seeds, budgets = ("0", "1", "2"), ("0.75", "0.6", "0.45")
     expected = {f"reducer-none__seed-{seed}" for seed in seeds}
     expected |= {
@@ -50,7 +49,8 @@ def test_the_grid_is_every_reducer_at_every_budget_with_every_seed():
         for budget in budgets
         for seed in seeds
     }
-    assert len(jobs) == len(expected)
+    assert len(jobs) == len(expected) == 3 + 3 * 3 * len(SWEEPER["stops"])
+    assert all(BUDGET not in override for job in jobs[:3] for override in job.overrides)
     assert {job.name for job in jobs} == expected
 
 
@@ -62,6 +62,10 @@ def test_every_budget_is_reached(reducer, shares):
     for job in found:
         knobs = [f"reducer.{knob}" for knob in SWEEPER["stops"][reducer][0]]
         assert [knob.key for knob in parse(job.overrides[2:])] == knobs
+
+
+def half(setting):
+    return 0.5
 
 
 def price(setting):
@@ -79,7 +83,7 @@ def test_the_nearest_setting_is_found(budget):
 
 def test_what_cannot_be_reached_is_left_out_and_said(capsys):
     stops = {"some": [{"knob": 0}, {"knob": 30}]}
-    jobs = [Point("none", ("reducer=none",))]
+    jobs = [Point(f"reducer-none__budget-{b}", ("reducer=none", f"budget={b}")) for b in (0.8, 0.5)]
     jobs += [Point(f"{b}{s}", (f"budget={b}", "reducer=some", f"seed={s}")) for b in (0.8, 0.5) for s in (0, 1)]
     asked = []
 
@@ -89,6 +93,7 @@ def test_what_cannot_be_reached_is_left_out_and_said(capsys):
 
     found = settled(jobs, stops, 0.03, price_of)
     assert [job.overrides[-1] for job in found] == ["reducer=none", *["reducer.knob=20"] * 2]
+    assert found[0].name == "reducer-none"  # once, for all budgets
     assert asked == [("budget=0.8", "reducer=some"), ("budget=0.5", "reducer=some")]  # one search for all seeds
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "some for a budget of 80%: 80.0% of the unreduced GMACs (knob=20)"

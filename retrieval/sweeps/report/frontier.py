@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -10,7 +9,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from retrieval.jobs.cells import markdown_cell
-from retrieval.sweeps.budgets import BUDGET
 from retrieval.sweeps.report.charts import CONTROL, panels
 from retrieval.sweeps.report.jobs import JobResult
 from retrieval.sweeps.report.off_the_shelf import CHANGES
@@ -84,7 +82,9 @@ def _knobs(config: Any, name: str = "") -> dict[str, str]:
         return {key: text for knob, value in config.items() for key, text in _knobs(value, f"{name}.{knob}").items()}
     if config is not None and not isinstance(config, str | int | float):
         if any(isinstance(each, Mapping) for each in config):
-            return {key: text for place, each in enumerate(config) for key, text in _knobs(each, f"{name}.{place}").items()}
+            return {
+                key: text for place, each in enumerate(config) for key, text in _knobs(each, f"{name}.{place}").items()
+            }
         return {name: f"[{', '.join(map(str, config))}]"}
     return {name: str(config)}
 

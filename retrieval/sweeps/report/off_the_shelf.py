@@ -68,7 +68,9 @@ def off_the_shelf(
     if not measure_anew:
         return None
     if not unreduced:
-        raise UserError(f"{folder}: no job without a reducer has finished with its checkpoint, to switch reducers on in")
+        raise UserError(
+            f"{folder}: no job without a reducer has finished with its checkpoint, to switch reducers on in"
+        )
     scores = measure([job.folder / BEST for job in unreduced], what["reducers"], conf)
     write_json(folder / FILE, what | {"scores": scores})
     return scores
