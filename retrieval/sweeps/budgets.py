@@ -84,9 +84,8 @@ def between(here: Any, there: Any, part: float) -> Any:
     """
     if isinstance(here, Mapping) and isinstance(there, Mapping) and here.keys() == there.keys():
         return {knob: between(value, there[knob], part) for knob, value in here.items()}
-    if isinstance(here, Sequence) and isinstance(there, Sequence) and len(here) == len(there) and here != there:
-        if not isinstance(here, str):
-            return [between(*pair, part) for pair in zip(here, there, strict=True)]
+    if isinstance(here, list) and isinstance(there, list) and len(here) == len(there):
+        return [between(*pair, part) for pair in zip(here, there, strict=True)]
     if here == there:
         return here
     if not {type(here), type(there)} <= {int, float}:

@@ -122,7 +122,7 @@ def test_the_report_measures_off_the_shelf_once_and_only_when_asked(sweep, monke
     assert (sweep / "figures" / "frontier.png").is_file()
     text = paths[-1].read_text()
     assert "-13.0 ± 0.0" in text  # ToMe, budget=0.45
-    assert "by chance R-Sum is 640" in text  # of 5 videos
+    assert "by chance R-Sum is 440" in text  # of 5 videos
     page = inserted(f"before\n{BEGIN}old\n{END}after\n", text)
     assert page.startswith("before\n")
     assert page.endswith("after\n")

@@ -166,9 +166,8 @@ def test_the_text_holds_all_and_says_what_the_numbers_are_of(sweep):
     assert "No picture against latency (ms): not measured." in text
     pictures = sorted(str(path.relative_to(sweep)) for path in sweep.glob("figures/*.png"))
     assert pictures == sorted(re.findall(r"\]\((.*)\)", text))
-    assert (
-        len(pictures) == len(list(sweep.glob("figures/*.svg"))) == 5
-    )  # GMACs twice, both knobs, and the map of the two
+    # two gains against GMACs, both knobs, and the map of the two
+    assert len(pictures) == len(list(sweep.glob("figures/*.svg"))) == 5
 
 
 def test_the_overview_has_a_line_for_each_setting_and_cuts_nothing(sweep):

@@ -1,7 +1,7 @@
 """What a sweep over budgets has found: each reducer at each share of the unreduced GMACs, trained and off the shelf."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
@@ -35,7 +35,7 @@ def text(rows: pd.DataFrame, jobs: list[JobResult]) -> str:
     finished = [job for job in jobs if job.results is not None]
     seeds = f"{rows['seeds'].min()} to {rows['seeds'].max()}" if rows["seeds"].nunique() > 1 else rows["seeds"].max()
     test = finished[0].results.protocol if finished[0].results else None
-    chance = 100 * (1 + 5 + 10) * 2 / test.videos if test else float("nan")
+    chance = 200 * sum(min(rank / test.videos, 1) for rank in (1, 5, 10)) if test else float("nan")
     sentences = [
         f"{len(finished)} jobs of {_seconds(finished)} on average; {seeds} seeds each, means ± standard deviations."
         + (f" {test.facts()['split']}; by chance R-Sum is {chance:.0f}." if test else ""),
@@ -80,11 +80,9 @@ def _knobs(config: Any, name: str = "") -> dict[str, str]:
     """Knobs by dotted name as text; a list of numbers is one knob, one of reducers holds those of each."""
     if isinstance(config, Mapping):
         return {key: text for knob, value in config.items() for key, text in _knobs(value, f"{name}.{knob}").items()}
-    if config is not None and not isinstance(config, str | int | float):
+    if isinstance(config, Sequence) and not isinstance(config, str):
         if any(isinstance(each, Mapping) for each in config):
-            return {
-                key: text for place, each in enumerate(config) for key, text in _knobs(each, f"{name}.{place}").items()
-            }
+            return _knobs({str(place): each for place, each in enumerate(config)}, name)
         return {name: f"[{', '.join(map(str, config))}]"}
     return {name: str(config)}
 

@@ -68,9 +68,7 @@ def off_the_shelf(
     if not measure_anew:
         return None
     if not unreduced:
-        raise UserError(
-            f"{folder}: no job without a reducer has finished with its checkpoint, to switch reducers on in"
-        )
+        raise UserError(f"{folder}: no job without a reducer has finished, in whose checkpoint to switch reducers on")
     scores = measure([job.folder / BEST for job in unreduced], what["reducers"], conf)
     write_json(folder / FILE, what | {"scores": scores})
     return scores

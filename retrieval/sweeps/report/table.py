@@ -55,9 +55,9 @@ def facts(jobs: list[JobResult], latency: dict[str, Any] | None) -> list[str]:
         *(f"Protocol {number}: {text}." for number, text in _protocols(jobs).items()),
         "Recalls are in percent, means over as many seeds as the column seeds says, ± their standard deviation where "
         "there are several; rows of different protocols are not compared. R-Sum adds R@1, R@5 and R@10 of a direction "
-        "(of 300, as TempMe's paper) or of both (of 600). GMACs and tokens are of one video, in closed form, or where they depend "
-        "on the pixels the mean of the videos measured. A star "
-        "marks the Pareto front: nothing else has a higher R-Sum of both directions at the same cost or less.",
+        "(of 300, as TempMe's paper) or of both (of 600). GMACs and tokens are of one video, in closed form, "
+        "or where they depend on the pixels the mean of the videos measured. A star marks the Pareto front: nothing "
+        "else has a higher R-Sum of both directions at the same cost or less.",
     ]
     if latency is not None:
         sentences.append(
