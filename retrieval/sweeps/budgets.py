@@ -64,7 +64,8 @@ def _bisected(
     here: Mapping[str, Any], there: Mapping[str, Any], budget: float, share: Share, falls: bool
 ) -> list[Found]:
     """All that was tried between two stops."""
-    low, high, tried = 0.0, 1.0, []
+    low, high = 0.0, 1.0
+    tried: list[Found] = []
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         setting = between(here, there, middle)
