@@ -4,6 +4,8 @@ The towers' share is known in closed form from their sizes. What reducer and hea
 these alone run once, on random numbers of the right shapes, so that nobody who writes one has to state it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import isqrt
 from typing import Any
 
@@ -38,6 +40,22 @@ def cost(model: CLIP, frames: int, words: int) -> dict[str, Any]:
     Raises:
         UserError: a reducer that does not fit the frames, or whose layouts are not what it leaves.
     """
+    with in_evaluation(model.visual.reducer):
+        return _cost(model, frames, words)
+
+
+@contextmanager
+def in_evaluation(reducer: Reducer) -> Iterator[None]:
+    """Have a reducer act as it does in use; one that learns its counts leaves all tokens in place in training."""
+    training = reducer.training
+    reducer.eval()
+    try:
+        yield
+    finally:
+        reducer.train(training)
+
+
+def _cost(model: CLIP, frames: int, words: int) -> dict[str, Any]:
     visual, text = model.visual, model.text
     layouts = plan(visual.reducer, visual.shape, frames)
     last, rank = layouts[-1][1], lora_rank(model) or 0

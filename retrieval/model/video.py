@@ -38,7 +38,9 @@ class VideoTower(nn.Module):
         self.blocks = nn.ModuleList(map(Block, theirs.transformer.resblocks))  # type: ignore[assignment]
         self.patch_size: int = theirs.conv1.kernel_size[0]
         patches, width = theirs.positional_embedding[1:].shape
-        self.shape = TowerShape(len(self.blocks), width, patches, width // self.blocks[0].attn.heads, byte_steps)
+        first = self.blocks[0]
+        head_width, mlp_ratio = width // first.attn.heads, first.mlp_width / width
+        self.shape = TowerShape(len(self.blocks), width, patches, head_width, byte_steps, mlp_ratio)
         self.set_reducer(reducer)
 
     def set_reducer(self, reducer: Reducer) -> None:

@@ -2,6 +2,7 @@
 
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, plan
 from retrieval.reducers.chain import Chain
+from retrieval.reducers.diffrate import DiffRate
 from retrieval.reducers.evit import EViT
 from retrieval.reducers.frame_merge import FrameMerge
 from retrieval.reducers.kmedoids import KMedoids
@@ -19,6 +20,7 @@ from retrieval.reducers.tome import ToMe
 __all__ = [
     "RLT",
     "Chain",
+    "DiffRate",
     "EViT",
     "FrameMerge",
     "KMedoids",

@@ -7,6 +7,7 @@ says how many it leaves at the most. It never sees CLIP, a dataset or a config.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -31,9 +32,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class TowerShape:
-    """What a reducer may know of the video tower: its blocks, its width and the patches of a frame.
+    """What a reducer may know of the video tower: its blocks, their width, and the patches of a frame.
 
-    `byte_steps` tells the pixels' unit: how many of a byte's 255 steps one unit of each normalised colour is.
+    `byte_steps` tells the pixels' unit: how many of a byte's 255 steps one unit of each normalised colour is;
+    `mlp_ratio` is how many times as wide the MLP is between its layers.
     """
 
     blocks: int
@@ -41,6 +43,7 @@ class TowerShape:
     patches: int
     head_width: int = 64
     byte_steps: tuple[float, float, float] = (255.0, 255.0, 255.0)
+    mlp_ratio: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,14 @@ class Reducer(nn.Module):
     def layout_before_blocks(self, layout: Layout) -> Layout:
         """The layout that `before_blocks` makes of `layout`."""
         return layout
+
+    def penalty(self) -> Float[Tensor, ""] | float:
+        """What training adds to its loss: a function of the reducer's parameters alone."""
+        return 0.0
+
+    def found(self) -> dict[str, Any]:
+        """The knobs that training has found, by name: with them the reducer does the same without its parameters."""
+        return {}
 
     def layout_before_attention(self, layout: Layout, block: int) -> Layout:
         """The layout that `before_attention` makes of `layout`; tokens per block and GMACs are told from it."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -49,6 +49,16 @@ class Chain(Reducer):
         for reducer in self.reducers:
             layout = reducer.layout_before_blocks(layout)
         return layout
+
+    def penalty(self) -> Float[Tensor, ""] | float:
+        return sum(reducer.penalty() for reducer in self.reducers)
+
+    def found(self) -> dict[str, Any]:
+        return {
+            f"reducers[{place}].{knob}": value
+            for place, reducer in enumerate(self.reducers)
+            for knob, value in reducer.found().items()
+        }
 
     def layout_before_attention(self, layout: Layout, block: int) -> Layout:
         for reducer in self.reducers:

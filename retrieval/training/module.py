@@ -71,6 +71,7 @@ class RetrievalModule(L.LightningModule):
     def training_step(self, batch: TrainingBatch, batch_index: int) -> Float[Tensor, ""]:
         video, text = self.model.encode_video(batch.frames), self.model.encode_text(batch.token_ids)
         loss = self.loss(self.model.head.similarity, text, video, self.model.logit_scale.exp())
+        loss = loss + self.model.visual.reducer.penalty()
         if not loss.isfinite():
             raise UserError(
                 f"the loss is {loss.item()} at step {self.global_step}: lower optimizer.lr or raise precision"

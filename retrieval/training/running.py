@@ -28,6 +28,7 @@ from retrieval.training.building import (
 )
 from retrieval.training.card import TrainingRecord, measured_under
 from retrieval.training.experiment import recalled
+from retrieval.training.found import keep_found
 from retrieval.training.start import Start
 from retrieval.training.usage import Usage
 
@@ -74,6 +75,7 @@ def train(config: DictConfig) -> float:
     )
     results.write(folder)
     results.show()
+    keep_found(module.model.visual.reducer, module.parts["reducer"], folder)
     return float(best.best_model_score or 0.0)
 
 

@@ -11,10 +11,15 @@ from retrieval.model import CLIP
 from retrieval.model.blocks import Attention
 from retrieval.model.tuning import merge_lora
 from retrieval.model.video import VideoTower
-from retrieval.reducers import Chain, EViT, PiToMe, Pooling, RandomPatches, Reducer, TempMe, ToMe, plan
+from retrieval.reducers import Chain, DiffRate, EViT, PiToMe, Pooling, RandomPatches, Reducer, TempMe, ToMe, plan
 from tests.conftest import TINY_CLIP, read_cases
 from tests.reducers.test_tokens import fresh
 
+CASES = [
+    *["tome_constant", "tome_decreasing", "pitome", "pitome_bipartite_first"],
+    *["evit", "evit_without_fusing", "diffrate"],
+]
+IDLE = [RandomPatches(1.0, [0, 6]), EViT(keep_rate=1.0), PiToMe(1.0), DiffRate(budget=1.0)]
 FRAMES = torch.randn(2, 4, 3, 56, 56, generator=torch.Generator().manual_seed(0))
 
 
@@ -37,13 +42,13 @@ def reducer_of(case: dict) -> Reducer:
             return PiToMe(case["ratio"], case["metric"], case["bsm_blocks"])
         case "evit":
             return EViT(case["blocks"], case["keep_rate"], case["fuse"])
+        case "diffrate":
+            return DiffRate(case["prune_kept"], case["merge_kept"])
     raise ValueError(case["method"])
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(
-    "case", ["tome_constant", "tome_decreasing", "pitome", "pitome_bipartite_first", "evit", "evit_without_fusing"]
-)
+@pytest.mark.parametrize("case", CASES)
 def test_features_and_tokens_are_those_of_the_published_functions(case, tiny):
     tensors, settings = read_cases("image_reducers", case)
     visual = tower(tiny, reducer_of(settings))
@@ -60,7 +65,7 @@ def test_features_and_tokens_are_those_of_the_published_functions(case, tiny):
 
 @torch.no_grad()
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("idle", [RandomPatches(1.0, [0, 6]), EViT(keep_rate=1.0), PiToMe(1.0)], ids=repr)
+@pytest.mark.parametrize("idle", IDLE, ids=lambda idle: type(idle).__name__)
 def test_settings_that_do_nothing_change_no_bit(idle, training, tiny):
     plain = tower(tiny, Reducer())(FRAMES)
     visual = tower(tiny, idle)
