@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from retrieval.reducers.rlt import run_lengths
 from retrieval.report import main as report
 from retrieval.sweeps.report import frontier, write_report
 from retrieval.sweeps.report.charts import panels
 from retrieval.sweeps.report.jobs import read_sweep
+from retrieval.sweeps.report.latency import standing_still
 from retrieval.sweeps.report.off_the_shelf import BEST, CHANGES, FILE, with_changes
 from retrieval.sweeps.report.rows import GAIN, METRICS, R_AT_1, on_front, summarize
 from retrieval.train import main as train
@@ -128,6 +131,14 @@ def test_the_report_measures_off_the_shelf_once_and_only_when_asked(sweep, monke
     assert page.endswith("after\n")
     assert "| ToMe | image\\_merge" in page or "| ToMe | image_merge" in page
     assert "old" not in page
+
+
+def test_latency_of_a_reducer_that_looks_at_pixels_is_of_videos_as_still_as_those_measured():
+    frames = torch.randint(0, 256, (2, 12, 3, 40, 40), dtype=torch.uint8)
+    for kept in (25, 25 + 11 * 6, 25 * 12):
+        videos = standing_still(frames, 12 + kept, 25)
+        lengths, _ = run_lengths(videos.float(), 25, threshold=0.0)
+        assert (lengths > 0).sum((1, 2)).tolist() == [kept, kept]
 
 
 @pytest.mark.slow

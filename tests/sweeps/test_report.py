@@ -198,7 +198,7 @@ def test_latency_is_measured_once_for_a_sweep(tmp_path, monkeypatch):
     write_job(tmp_path / "none0", NONE, 0, 300.0)
     taken: list[list[str]] = []
 
-    def pretend(configs):
+    def pretend(configs, left):
         taken.append(list(configs))
         return dict.fromkeys(configs, 2.5)
 
@@ -239,7 +239,7 @@ def test_a_config_in_a_sweeps_folder_runs_nothing_and_the_report_is_written(tmp_
             file.write(line + "\n")
     (tmp_path / "sweep" / "empty").mkdir()
     (tmp_path / "sweep" / "empty" / "config.yaml").touch()
-    monkeypatch.setattr("retrieval.sweeps.report.latency.measure", lambda configs: dict.fromkeys(configs, 2.5))
+    monkeypatch.setattr("retrieval.sweeps.report.latency.measure", lambda configs, left: dict.fromkeys(configs, 2.5))
     write_report(tmp_path / "sweep")
     assert not canary.exists()
     rows = pd.read_csv(tmp_path / "sweep" / "report.csv")

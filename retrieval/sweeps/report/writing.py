@@ -16,7 +16,7 @@ from retrieval.sweeps.report.charts import draw
 from retrieval.sweeps.report.jobs import JobResult, read_sweep
 from retrieval.sweeps.report.latency import latencies
 from retrieval.sweeps.report.off_the_shelf import off_the_shelf, with_changes
-from retrieval.sweeps.report.rows import GAIN, summarize, with_fronts
+from retrieval.sweeps.report.rows import GAIN, MEANS, summarize, with_fronts
 from retrieval.sweeps.report.table import as_text, facts, markdown
 
 
@@ -40,7 +40,7 @@ def write_report(
     jobs = read_sweep(folder)
     rows, knobs = summarize(jobs)
     models = _models(rows, jobs)
-    latency = latencies(folder, models) if models and measure_latency else None
+    latency = latencies(folder, models, _left(rows, jobs)) if models and measure_latency else None
     rows = with_fronts(rows, latency)
     if scores := off_the_shelf(folder, jobs, models, measure_off_the_shelf, conf):
         rows = with_changes(rows, scores)
@@ -71,6 +71,13 @@ def _save(folder: Path, title: str, figure: Figure) -> str:
         for ending in ("svg", "png"):
             figure.savefig(folder / "figures" / f"{name[:100]}.{ending}", dpi=150)
     return f"![{markdown_cell(title)}](figures/{name[:100]}.png)"
+
+
+def _left(rows: pd.DataFrame, jobs: list[JobResult]) -> dict[str, float]:
+    """Mean tokens of each row for which they depend on the pixels."""
+    means = {job.folder.name: job.results.cost.get(MEANS["tokens"]) for job in jobs if job.results}
+    found = {row["label"]: means.get(row["folder"]) for _, row in rows.iterrows()}
+    return {label: float(mean) for label, mean in found.items() if isinstance(mean, int | float)}
 
 
 def _models(rows: pd.DataFrame, jobs: list[JobResult]) -> dict[str, DictConfig]:
