@@ -113,7 +113,7 @@ def test_a_label_names_the_knobs_that_were_set():
 
 def test_the_tunings_are_those_named_or_the_one_of_the_job():
     knobs = {"stages": ["training"], "precisions": ["fp32"], "compile": [False], "memory": False, "device": "cpu"}
-    knobs |= {"batch_sizes": [], "rounds": 2, "warmup": 0, "pretrained": False}
+    knobs |= {"batch_sizes": [], "micro_batches": [None], "rounds": 2, "warmup": 0, "pretrained": False}
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("profile", ["run_dir=unused", "tuning=lora", "tuning.rank=4"])
         named = ["full", {"name": "lora", "rank": 2}, "frozen"]
