@@ -67,7 +67,7 @@ class Sigmoid(nn.Module):
 
     own_scale = True
 
-    def __init__(self, scale: float = 10.0, bias: float = -10.0) -> None:
+    def __init__(self, scale: float | int = 10, bias: float | int = -10) -> None:
         super().__init__()
         if scale <= 0:
             raise UserError(f"loss.scale={scale}: must be positive; SigLIP starts at 10")
@@ -96,10 +96,8 @@ class _SigLip(SigLipLoss):
         self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor, logit_bias: Tensor | None = None
     ) -> Tensor:
         similarities = self.similarity(text_features, image_features).T
-        exact = torch.promote_types(
-            similarities.dtype, torch.float32
-        )  # bfloat16 would lose most of a sum over all pairs
-        logits = logit_scale * similarities.to(exact)
+        at_least = torch.promote_types(similarities.dtype, torch.float32)  # bfloat16 loses most of a sum of many
+        logits = logit_scale * similarities.to(at_least)
         return logits if logit_bias is None else logits + logit_bias
 
 

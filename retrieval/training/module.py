@@ -55,7 +55,7 @@ class RetrievalModule(L.LightningModule):
         compile: bool = False,
         micro_batch: int | None = None,
     ) -> None:
-        if micro_batch is not None and micro_batch < 1:
+        if micro_batch is not None and not (isinstance(micro_batch, int) and micro_batch >= 1):
             raise UserError(f"micro_batch={micro_batch}: at least 1 pair at a time, or null for the whole batch")
         super().__init__()
         self.model = model

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
 from retrieval import load_model
 from retrieval.data.batches import TrainingBatch
@@ -15,17 +15,19 @@ from retrieval.model.tuning import frozen, full, lora
 from retrieval.reducers import KMedoids, SparseSampling, TempMe
 from retrieval.training.losses import Contrastive, ContrastiveLocal, Sigmoid
 from retrieval.training.module import RetrievalModule
-from tests.training.test_module import Data, quiet_trainer, sgd
+from tests.training.test_module import quiet_trainer, sgd
 
 FRAMES = 2
-sampling = partial(SparseSampling, frames=FRAMES, num_segments=1, num_clusters=16)  # random ones of each three patches
+joining = partial(TempMe, frames=FRAMES, join_blocks=[8], join_clips=[2])
+clustering = partial(KMedoids, frames=FRAMES, num_segments=1, num_clusters=16)
+sampling = partial(SparseSampling, frames=FRAMES, num_segments=1, num_clusters=16)  # a random one of each three patches
 CASES = {
     "none": (lambda: None, Mean, full, Contrastive),
-    "tempme": (partial(TempMe, frames=FRAMES, join_blocks=[8], join_clips=[2]), TokenWise, lora, Sigmoid),
-    "kmedoids": (partial(KMedoids, frames=FRAMES, num_segments=1, num_clusters=16), SequenceTransformer, full, ContrastiveLocal),
+    "tempme": (joining, TokenWise, lora, Sigmoid),
+    "kmedoids": (clustering, SequenceTransformer, full, ContrastiveLocal),
     "sparse_sampling": (sampling, TokenWise, lora, Contrastive),
     "frozen": (sampling, SequenceTransformer, frozen, Contrastive),
-}  # fmt: skip
+}
 
 
 def batch(pairs: int) -> TrainingBatch:
@@ -53,6 +55,11 @@ def step(training: RetrievalModule, pairs: int, size: int | None):
     loss = training.training_step(batch(pairs), 0)
     loss.backward()
     return loss.detach(), {name: p.grad for name, p in training.named_parameters() if p.grad is not None}
+
+
+def take_one_step(training: RetrievalModule, pairs: int, **knobs) -> None:
+    """By Lightning's trainer."""
+    quiet_trainer(**knobs).fit(training, DataLoader([batch(pairs)], batch_size=None))
 
 
 def furthest(gradients, expected) -> float:
@@ -93,50 +100,47 @@ def test_no_more_than_a_piece_is_made_floats_at_a_time(monkeypatch):
     training = module("none", micro_batch=3)
     sizes, pixels = [], training.model.pixels
     monkeypatch.setattr(training.model, "pixels", lambda frames: sizes.append(len(frames)) or pixels(frames))
-    quiet_trainer().fit(training, Data(8))
-    assert sizes[:6] == [3, 3, 2, 2, 3, 3]  # the second passes begin with the last piece
-    assert sizes[6:] == [2, 2, 1]  # of the validation
+    take_one_step(training, pairs=8)
+    assert sizes == [3, 3, 2, 2, 3, 3]  # the second passes begin with the last piece
 
 
-class Dropping(Mean):
-    """Drops out; and its one parameter weighs both what it keeps and what it compares."""
+class Weighing(Mean):
+    """Its one parameter weighs both what is kept of a video and what is compared with it."""
 
     def build(self, dim, positions, blocks):
         self.weight = nn.Parameter(torch.eye(dim))
 
     def video(self, clips):
-        return F.dropout(super().video(clips), 0.3) @ self.weight
+        return super().video(clips) @ self.weight
 
     def similarity(self, text, video):
         return super().similarity(text @ self.weight, video)
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true", "64-true"])
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
 def test_both_passes_of_a_piece_are_alike(precision, monkeypatch):
     """Random numbers, autocast and the default type of numbers are those of the first pass."""
     torch.manual_seed(0)
-    model = load_model("ViT-tiny-8", SparseSampling(num_clusters=20), head=Dropping()).train()
+    model = load_model("ViT-tiny-8", sampling(), head=Weighing()).train()
     training, kept = RetrievalModule(model, partial(sgd), micro_batch=3), []
     for name in ("encode_video", "encode_text"):
         encode = getattr(model, name)
         monkeypatch.setattr(model, name, lambda items, encode=encode: kept.append(encode(items)) or kept[-1])
-    quiet_trainer(precision=precision, limit_val_batches=0).fit(training, Data(5))
+    take_one_step(training, pairs=4, precision=precision)
     assert len(kept) == 8
     for first, second in zip(kept[:4], reversed(kept[4:]), strict=True):
         assert first.dtype == second.dtype
         assert torch.equal(first, second)
-    assert not torch.equal(kept[0][:2], kept[1])
 
 
 @pytest.mark.filterwarnings("ignore:You are trying to `self.log")
 def test_autocast_leads_every_gradient_to_a_parameter_that_is_used_twice():
-    """Its copy in bfloat16 that the first pass leaves in the cache has no gradient."""
+    """The copy in bfloat16 that a first pass leaves in the cache leads nowhere."""
     torch.manual_seed(0)
-    model = load_model("ViT-tiny-8", head=Dropping()).train()
-    model.head.video = super(Dropping, model.head).video  # in the first pass only text and similarity
+    model = load_model("ViT-tiny-8", head=Weighing()).train()
     training = RetrievalModule(model)
     with torch.autocast("cpu", torch.bfloat16):
-        gradients = [step(training, 4, size)[1] for size in (2, None)]
+        gradients = [step(training, 2, size)[1] for size in (1, None)]
     assert furthest(*gradients) < 0.05
 
 
