@@ -67,7 +67,7 @@ class _Circumstances:
     def __init__(self, items: Tensor) -> None:
         self.kind = items.device.type
         self.dtype = torch.get_default_dtype()
-        self.autocast = {
+        self.autocast: dict[str, Any] = {
             "dtype": torch.get_autocast_dtype(self.kind),
             "enabled": torch.is_autocast_enabled(self.kind),
             "cache_enabled": torch.is_autocast_cache_enabled(),

@@ -276,6 +276,7 @@ def test_a_mistake_ends_in_one_line_before_anything_is_measured(overrides, messa
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without CUDA")
 def test_cuda_where_there_is_none_is_refused():
     knobs = {"stages": ["inference"], "tunings": None, "batch_sizes": [1], "precisions": ["fp32"], "compile": [False]}
+    knobs |= {"micro_batches": [None], "memory": False}
     with pytest.raises(ValueError, match=r"set profile\.device=cpu"):
         Settings(
             ["none"], **knobs, micro_batches=[None], memory=False, device="cuda", rounds=2, warmup=0, pretrained=False

@@ -87,9 +87,13 @@ def quiet_trainer(**knobs) -> L.Trainer:
     return L.Trainer(accelerator="cpu", max_steps=1, num_sanity_val_steps=0, **quiet, **knobs)
 
 
-def train_one_step(path, batch_size=PAIRS, loss=None, micro_batch=None, accumulate=1, **knobs):
+def record_one_step(path, batch_size, loss=None, micro_batch=None, accumulate=1, **knobs):
     trainer = quiet_trainer(callbacks=[Record(path)], accumulate_grad_batches=accumulate, **knobs)
     trainer.fit(module(loss=loss and loss(), micro_batch=micro_batch), Data(batch_size // accumulate))
+
+
+def train_one_step(path, **knobs):
+    record_one_step(path, PAIRS, **knobs)
     return torch.load(path, weights_only=True)
 
 
@@ -99,7 +103,7 @@ def two_processes_step(rank, folder, port):
     os.environ.update({name: str(value) for name, value in place.items()})
     for name, knobs in STEPS.items():
         strategy = DDPStrategy(process_group_backend="gloo")
-        train_one_step(folder / name, PAIRS // 2, **knobs, devices=2, strategy=strategy)
+        record_one_step(folder / name, PAIRS // 2, **knobs, devices=2, strategy=strategy)
 
 
 @pytest.mark.slow
