@@ -48,6 +48,7 @@ def build_module(config: DictConfig) -> RetrievalModule:
         describe(config),
         config.seed,
         config.compile,
+        config.micro_batch,
     )
 
 

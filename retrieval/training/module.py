@@ -18,6 +18,7 @@ from retrieval.metrics import RetrievalMetrics
 from retrieval.model import CLIP
 from retrieval.model.tuning import lora_rank
 from retrieval.training.losses import Contrastive
+from retrieval.training.micro_batches import Encode, encode_in_pieces
 
 MAX_LOGIT_SCALE = log(100)
 MakeOptimizer = Callable[[CLIP, nn.Module, int], tuple[Optimizer, LRScheduler]]
@@ -36,6 +37,11 @@ class RetrievalModule(L.LightningModule):
         experiment: what else a later evaluation wants to know of the training: choices and knobs, as plain values.
         seed: of the random numbers drawn on the model's side (reducers that sample).
         compile: compile both towers with torch.compile.
+        micro_batch: pairs of a training batch that are encoded at a time, see `retrieval.training.micro_batches`; None:
+            all at once.
+
+    Raises:
+        UserError: a micro-batch of no pair.
     """
 
     def __init__(
@@ -48,7 +54,10 @@ class RetrievalModule(L.LightningModule):
         experiment: Mapping[str, Any] | None = None,
         seed: int = 0,
         compile: bool = False,
+        micro_batch: int | None = None,
     ) -> None:
+        if micro_batch is not None and not (isinstance(micro_batch, int) and micro_batch >= 1):
+            raise UserError(f"micro_batch={micro_batch}: at least 1 pair at a time, or null for the whole batch")
         super().__init__()
         self.model = model
         self.optimizer = optimizer
@@ -57,6 +66,9 @@ class RetrievalModule(L.LightningModule):
         self.spent = Spent(model) if model.visual.reducer.ragged else None
         self.parts, self.experiment = dict(parts or {}), dict(experiment or {})
         self.seed = seed
+        self.micro_batch = micro_batch
+        if getattr(self.loss, "own_scale", False):
+            model.logit_scale.requires_grad_(False)
         if compile:
             model.visual.compile()
             model.text.compile()
@@ -69,7 +81,8 @@ class RetrievalModule(L.LightningModule):
         torch.manual_seed(hash((self.seed, self.global_rank, self.current_epoch)))
 
     def training_step(self, batch: TrainingBatch, batch_index: int) -> Float[Tensor, ""]:
-        video, text = self.model.encode_video(batch.frames), self.model.encode_text(batch.token_ids)
+        video = self._encode(self.model.encode_video, batch.frames)
+        text = self._encode(self.model.encode_text, batch.token_ids)
         loss = self.loss(self.model.head.similarity, text, video, self.model.logit_scale.exp())
         loss = loss + self.model.visual.reducer.penalty()
         if not loss.isfinite():
@@ -78,6 +91,9 @@ class RetrievalModule(L.LightningModule):
             )
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, sync_dist=True)
         return loss
+
+    def _encode(self, encode: Encode, items: Tensor) -> Tensor:
+        return encode_in_pieces(encode, items, self.micro_batch, self.model.parameters())
 
     def optimizer_step(self, *arguments: Any, **knobs: Any) -> None:
         """Step, and keep the logit scale at 100 at the most (CLIP, section 2.5): what a step's checkpoint holds."""

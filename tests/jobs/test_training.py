@@ -46,6 +46,9 @@ def test_adapters_train_and_tensorboard_logs(place):
     assert list(folder.glob("logs/**/events.out.tfevents.*"))
 
 
+IN_PIECES = ("micro_batch=3", "reducer=sparse_sampling", "reducer.num_clusters=20", "head=token_wise", "loss=sigmoid")
+
+
 @pytest.mark.slow
 def test_a_learned_schedule_is_kept_as_an_option_and_found_again_in_the_checkpoint(place):
     knobs = ["experiment=smoke", "trainer.max_epochs=3", "tuning=frozen", "optimizer.new_lr=0.05"]
@@ -62,10 +65,10 @@ def test_a_learned_schedule_is_kept_as_an_option_and_found_again_in_the_checkpoi
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_ends_with_the_same_weights_and_numbers(place):
-    unbroken = run(place, "unbroken")
+def test_killed_and_resumed_in_micro_batches_ends_with_the_same_weights_and_numbers(place):
+    unbroken = run(place, "unbroken", *IN_PIECES)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command(place, "killed"), cwd=ROOT, env=ENV, **quiet)
+    process = subprocess.Popen(command(place, "killed", *IN_PIECES), cwd=ROOT, env=ENV, **quiet)
     while not list(place.glob("killed/*/checkpoints/last.ckpt")):
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.01)
@@ -74,7 +77,7 @@ def test_killed_and_resumed_ends_with_the_same_weights_and_numbers(place):
     folder = next((place / "killed").iterdir())
     assert not (folder / "metrics.json").exists()
 
-    assert run(place, "killed", "ckpt_path=last") == folder
+    assert run(place, "killed", *IN_PIECES, "ckpt_path=last") == folder
     expected, resumed = weights(unbroken), weights(folder)
     assert expected.keys() == resumed.keys()
     assert all(torch.equal(resumed[name], value) for name, value in expected.items())
