@@ -58,7 +58,8 @@ def run(arguments: Namespace) -> None:
         tell(_loader_table(rates, model.image_size))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     step = step_seconds(model.to(device), arguments.frames, arguments.batch_size)
-    tell(_share_table(rates, step, arguments.batch_size, f"{arguments.backbone} on {device}"))
+    tell(f"{arguments.backbone} on {device}: a training step of {arguments.batch_size} videos takes {step:.3f} s")
+    tell(_share_table(rates, arguments.batch_size / step))
     tell(advice(rates, arguments.batch_size / step))
 
 
@@ -212,10 +213,9 @@ def _loader_table(rates: Rates, size: int) -> Table:
     return _by_workers(title, rates, lambda rate: f"{rate:.1f}")
 
 
-def _share_table(rates: Rates, step: float, batch_size: int, model: str) -> Table:
+def _share_table(rates: Rates, consumed: float) -> Table:
     """Reading a batch beside the training step that takes it: above 100 % the step waits."""
-    title = f"reading a batch of {batch_size}, in % of its training step\n{model}, {step:.2f} s"
-    return _by_workers(title, rates, lambda rate: f"{100 * batch_size / rate / step:.0f}")
+    return _by_workers("reading, in % of the step", rates, lambda rate: f"{100 * consumed / rate:.0f}")
 
 
 def _by_workers(title: str, rates: Rates, shown: Callable[[float], str]) -> Table:
