@@ -27,6 +27,7 @@ from retrieval.data.store import FrameStore
 from retrieval.data.store.preparation import prepare
 from retrieval.data.transforms import resize_and_crop
 from retrieval.efficiency.latency import random_videos, timed
+from retrieval.efficiency.profile.settings import Case
 from retrieval.efficiency.profile.training import train_step
 from retrieval.errors import UserError
 from retrieval.jobs.announcing import tell
@@ -113,7 +114,9 @@ def step_seconds(model: CLIP, frames: int, batch_size: int, steps: int = 3) -> f
     """Seconds of a training step, the fastest of some: both towers, the loss, and all gradients."""
     videos = random_videos(model, batch_size, frames)
     captions = torch.ones(batch_size, 32, dtype=torch.long, device=videos.device)
-    step = partial(train_step, model, SGD(model.parameters(), lr=0.0), videos, captions, "fp32")
+    step = partial(
+        train_step, model, SGD(model.parameters(), lr=0.0), videos, captions, Case("none", batch_size, "fp32", False)
+    )
     return min(timed(step, videos.device) for _ in range(steps))
 
 

@@ -22,7 +22,8 @@ class Profile:
     """The findings so far.
 
     `profile.json` has the facts, which hold for all, and four lists of flat rows: `reducers`, what each costs on paper
-    as it encodes, `trained`, the same as it trains under each tuning, `measurements`, one for each case, and `fits`. What is
+    as it encodes, `trained`, the same as it trains under each tuning, `measurements`, one for each case, and `fits`, the
+    largest batches. What is
     relative is so to `none` in the same setting and round, and missing where `none` was not profiled.
 
     Args:
@@ -80,10 +81,8 @@ class Profile:
     def measurements(self) -> list[Row]:
         """What was measured of each case."""
         ratios = {(row["reducer"], row.get("tuning")): row["gmac_ratio"] for row in self.reducers() + self.trained()}
-        return [
-            self._measurement(case, ratios[case.reducer, case.tuning])
-            for case in dict.fromkeys([*self.seconds, *self.peaks])
-        ]
+        cases = dict.fromkeys([*self.seconds, *self.peaks])
+        return [self._measurement(case, ratios[case.reducer, case.tuning]) for case in cases]
 
     def fits(self) -> list[Row]:
         """The largest batch that trains in the memory of each card."""

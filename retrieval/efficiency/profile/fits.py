@@ -24,7 +24,8 @@ def largest_batches(peaks: Mapping[Case, int], cards: Sequence[float]) -> list[d
 
     Returns:
         Rows of the case without its batch size, `fixed_mib`, `mib_a_video`, `measured` (the batch sizes that were run)
-        and `batch_sizes`: the largest one for each card, 0 where not even one video fits.
+        and `batch_sizes`: the largest one for each card, 0 where not even one video fits, None where the measured peaks
+        do not grow with the batch.
     """
     ways: dict[Case, dict[int, int]] = {}
     for case, peak in peaks.items():
@@ -39,4 +40,4 @@ def _row(way: Case, sizes: Mapping[int, int], cards: Sequence[float]) -> dict[st
     del facts["batch_size"]
     facts |= {"fixed_mib": fixed / 2**20, "mib_a_video": slope / 2**20, "measured": list(sizes)}
     room = [card * 2**30 - RESERVED - fixed for card in cards]
-    return facts | {"batch_sizes": [max(0, int(bytes_left // slope)) for bytes_left in room]}
+    return facts | {"batch_sizes": [max(0, int(left // slope)) if slope > 0 else None for left in room]}

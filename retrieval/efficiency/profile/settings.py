@@ -79,8 +79,8 @@ class Settings:
             raise UserError(f"profile.micro_batches={list(self.micro_batches)}: at least 1 pair at a time, or null")
         if self.cards and not (self.memory and "training" in self.stages and len(self.batch_sizes) > 1):
             raise UserError(
-                f"profile.cards={list(self.cards)}: what fits is computed from the peaks of training steps at two batch "
-                "sizes or more: set profile.memory=true, profile.stages=[training] and profile.batch_sizes=[2,4]"
+                f"profile.cards={list(self.cards)}: what fits is computed from the peaks of training steps at two "
+                "batch sizes or more: set profile.memory=true, profile.stages=[training] and profile.batch_sizes=[2,4]"
             )
         if self.rounds == 1 or self.rounds < 0 or (self.rounds == 0 and not self.memory):
             raise UserError(

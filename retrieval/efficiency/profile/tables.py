@@ -100,13 +100,13 @@ def measured_tables(rows: Sequence[Row]) -> Iterator[Table]:
 
 
 def fits_table(rows: Sequence[Row], cards: Sequence[float]) -> Table:
-    """The largest batches that train in so much memory."""
+    """The largest batches that train in the memory of each card."""
     title = "videos a batch that train in so much memory"
     table = _table(
         title, "reducer", "tuning", "how", "MiB at first", "MiB a video", *(f"{card:g} GB" for card in cards)
     )
     for row in rows:
-        sizes = [f"{size:,}" if size else "-" for size in row["batch_sizes"]]
+        sizes = [_number(size, "{:,}") for size in row["batch_sizes"]]
         fixed, slope = (f"{row[part]:.0f}" for part in ("fixed_mib", "mib_a_video"))
         table.add_row(row["reducer"], row["tuning"], way_of(row).strip(", "), fixed, slope, *sizes)
     return table
