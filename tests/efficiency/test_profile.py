@@ -15,6 +15,7 @@ from retrieval import load_model
 from retrieval.efficiency.profile import Settings
 from retrieval.efficiency.profile.candidates import Build, base_source, option_configs, tunings
 from retrieval.efficiency.profile.findings import Profile
+from retrieval.efficiency.profile.fits import largest_batches
 from retrieval.efficiency.profile.paper import counted, on_paper, trained_cost
 from retrieval.efficiency.profile.peaks import peak_of
 from retrieval.efficiency.profile.settings import Case
@@ -272,7 +273,7 @@ def test_the_job_writes_tables_json_and_pictures(memory, monkeypatch, tmp_path, 
         (["profile.rounds=0", "profile.memory=false"], "profile.rounds=0: one round cannot tell"),
         (
             ["profile.cards=[8]", "profile.batch_sizes=[2]"],
-            "profile.cards=[8]: what fits is computed from the peaks of",
+            "profile.cards=[8]: what fits is computed from the",
         ),
         (["profile.batch_sizes=[0]"], "profile.batch_sizes=[0]: a batch has at least 1 video"),
         (["profile.reducers=[none,kmedoids]", "data.frames=10"], "reducer.num_segments=4 at block 6 does not divide"),
