@@ -14,7 +14,7 @@ def main() -> None:
     benchmarks = parser.add_subparsers(dest="benchmark", required=True)
     clustering = "our clustering beside the published procedure: time, peak memory, and whether the medoids agree"
     configure_clustering(benchmarks.add_parser("clustering", help=clustering))
-    loading = "videos per second from video files and from stored frames, beside what the model consumes"
+    loading = "videos per second from video files and from stored frames, beside a training step"
     configure_loading(benchmarks.add_parser("loading", help=loading))
     ranks = "ranks of both directions counted over blocks, beside those of a whole matrix that is sorted"
     configure_ranks(benchmarks.add_parser("ranks", help=ranks))
@@ -34,7 +34,8 @@ def configure_loading(parser: ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=16, help="videos that are generated (default 16)")
     parser.add_argument("--frames", type=int, default=12, help="frames per video (default 12)")
     parser.add_argument("--workers", type=int, nargs="+", help="worker counts (default 0, 1, 2, 4 … up to the cores)")
-    parser.add_argument("--backbone", default="ViT-B-32", help="the model that consumes (default ViT-B-32)")
+    backbone = "the model that trains: a name of open_clip's or a checkpoint of ours (default ViT-B-32)"
+    parser.add_argument("--backbone", default="ViT-B-32", help=backbone)
     parser.add_argument("--batch-size", type=int, default=8, help="videos per training step (default 8)")
 
 

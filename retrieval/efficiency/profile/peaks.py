@@ -33,7 +33,7 @@ def _inference(build: Build, case: Case) -> int:
 
 
 def _training(build: Build, case: Case) -> int:
-    model, optimizer = trained(build, build.base(), case.compiled)
+    model, optimizer = trained(build, build.base(), case.compiled, case.checkpointing)
     videos, captions = random_pairs(model, build, case.batch_size)
     train_step(model, optimizer, videos[: _warm_up(case)], captions[: _warm_up(case)], case)
     optimizer.zero_grad()
