@@ -46,7 +46,7 @@ def compile_blocks(model: nn.Module) -> None:
         block.compiled = True
 
 
-def checkpoint_blocks(model: nn.Module, every: bool | int) -> None:
+def checkpoint_blocks(model: nn.Module, every: Any) -> None:
     """Keep of every n-th block of both towers only what its halves are given, and compute the rest again going back.
 
     Args:
