@@ -103,10 +103,9 @@ def test_an_adapted_projection_and_its_gradients_are_pefts():
     inputs = [x, layer.lora_A.default.weight, layer.lora_B.default.weight]
     ours, theirs = layer(x), Linear.forward(layer, x)
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
-    for found, expected in zip(
-        *(torch.autograd.grad(each.square().sum(), inputs) for each in (ours, theirs)), strict=True
-    ):
-        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    gradients_of = [torch.autograd.grad(each.square().sum(), inputs) for each in (ours, theirs)]
+    for found, expected in zip(*gradients_of, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 COMPILED = """

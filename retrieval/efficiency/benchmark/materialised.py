@@ -24,8 +24,8 @@ class Materialised(Attention):
     ) -> tuple[Float[Tensor, "batch token dim"], Float[Tensor, "batch token key"]]:
         q, k, v = self._heads(getattr(self.qkv, "base_layer", self.qkv)(x))
         if hasattr(self.qkv, "lora_A"):
-            low = self.qkv.lora_A[ADAPTER](x)
-            q, k, v = (part + more for part, more in zip((q, k, v), self._heads(self.qkv.lora_B[ADAPTER](low))))  # type: ignore[assignment]  # noqa: B905
+            more = self._heads(self.qkv.lora_B[ADAPTER](self.qkv.lora_A[ADAPTER](x)))
+            q, k, v = q + more[0], k + more[1], v + more[2]
         logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
         if causal:
             logits = logits + logits.new_full(logits.shape[-2:], float("-inf")).triu(1)
