@@ -1,4 +1,4 @@
-"""`python -m retrieval.benchmark <what>`: our loading of videos, clustering or ranks, timed beside other ways."""
+"""`python -m retrieval.benchmark <what>`: our loading, clustering, ranks or towers, timed beside other ways."""
 
 from argparse import ArgumentParser
 from importlib import import_module
@@ -18,6 +18,8 @@ def main() -> None:
     configure_loading(benchmarks.add_parser("loading", help=loading))
     ranks = "ranks of both directions counted over blocks, beside those of a whole matrix that is sorted"
     configure_ranks(benchmarks.add_parser("ranks", help=ranks))
+    tower = "our towers beside the published procedure: as they are, compiled, checkpointed; and the first calls"
+    configure_tower(benchmarks.add_parser("tower", help=tower))
     arguments = parser.parse_args()
     import_module(f"retrieval.efficiency.benchmark.{arguments.benchmark}").run(arguments)
 
@@ -45,6 +47,14 @@ def configure_ranks(parser: ArgumentParser) -> None:
     parser.add_argument("--captions", type=int, default=20_000, help="how many (default 20,000)")
     parser.add_argument("--dim", type=int, default=512, help="numbers of a feature (default 512)")
     parser.add_argument("--no-sorting", action="store_true", help="ours alone, where the matrix would not fit")
+
+
+def configure_tower(parser: ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--backbone", default="ViT-B-32-quickgelu", help="the model (default ViT-B-32-quickgelu)")
+    parser.add_argument("--videos", type=int, default=4, help="videos a batch (default 4)")
+    parser.add_argument("--rounds", type=int, default=5, help="that are timed (default 5)")
+    parser.add_argument("--whole", action="store_true", help="also compile whole towers, which takes minutes")
 
 
 if __name__ == "__main__":

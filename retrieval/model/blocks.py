@@ -2,9 +2,12 @@
 
 import torch
 from jaxtyping import Float
-from open_clip.transformer import ResidualAttentionBlock
+from open_clip import transformer
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from retrieval.model.activations import QuickGELU
+from retrieval.model.halves import half
 
 
 class Attention(nn.Module):
@@ -37,7 +40,8 @@ class Attention(nn.Module):
         Returns:
             The attended tokens, the keys averaged over heads, and what the class rows attend to; None without any.
         """
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        split = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)  # so that gradients come back in one copy
+        q, k, v = (part.transpose(1, 2) for part in split)
         bias = None if key_bias is None else key_bias.to(q.dtype).transpose(1, 2).unsqueeze(1)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=causal)
         seen = row_attention(q[:, :, :class_rows], k, key_bias) if class_rows else None
@@ -57,18 +61,29 @@ def row_attention(
 
 
 class Block(nn.Module):
-    """A pre-norm block in its two halves, so that a reducer can act between them."""
+    """A pre-norm block in its two halves, so that a reducer can act between them.
 
-    def __init__(self, block: ResidualAttentionBlock) -> None:
+    Attributes:
+        compiled: whether they run compiled.
+        checkpointed: whether training keeps only their inputs and computes them again going backward.
+    """
+
+    compiled = False
+    checkpointed = False
+
+    def __init__(self, block: transformer.ResidualAttentionBlock) -> None:
         super().__init__()
         self.ln_1, self.attn, self.ls_1 = block.ln_1, Attention(block.attn), block.ls_1
         self.ln_2, self.mlp, self.ls_2 = block.ln_2, block.mlp, block.ls_2
+        if isinstance(self.mlp.gelu, transformer.QuickGELU):
+            self.mlp.gelu = QuickGELU()
 
     @property
     def mlp_width(self) -> int:
         """Channels between the MLP's two layers."""
         return self.mlp.c_fc.out_features
 
+    @half
     def attend(
         self,
         x: Float[Tensor, "batch token dim"],
@@ -80,6 +95,7 @@ class Block(nn.Module):
         attended, keys, seen = self.attn(self.ln_1(x), key_bias, causal, class_rows)
         return x + self.ls_1(attended), keys, seen
 
+    @half
     def feed_forward(self, x: Float[Tensor, "batch token dim"]) -> Float[Tensor, "batch token dim"]:
         """The second half, with its residual."""
         return x + self.ls_2(self.mlp(self.ln_2(x)))

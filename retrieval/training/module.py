@@ -36,7 +36,6 @@ class RetrievalModule(L.LightningModule):
         parts: what `reducer` and `head` were built from (`_target_` and knobs), saved in checkpoints for `load_model`.
         experiment: what else a later evaluation wants to know of the training: choices and knobs, as plain values.
         seed: of the random numbers drawn on the model's side (reducers that sample).
-        compile: compile both towers with torch.compile.
         micro_batch: pairs of a training batch that are encoded at a time, see `retrieval.training.micro_batches`; None:
             all at once.
 
@@ -53,7 +52,6 @@ class RetrievalModule(L.LightningModule):
         parts: Mapping[str, Any] | None = None,
         experiment: Mapping[str, Any] | None = None,
         seed: int = 0,
-        compile: bool = False,
         micro_batch: int | None = None,
     ) -> None:
         if micro_batch is not None and not (isinstance(micro_batch, int) and micro_batch >= 1):
@@ -69,9 +67,6 @@ class RetrievalModule(L.LightningModule):
         self.micro_batch = micro_batch
         if getattr(self.loss, "own_scale", False):
             model.logit_scale.requires_grad_(False)
-        if compile:
-            model.visual.compile()
-            model.text.compile()
 
     def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
         """Seed every step's random numbers by seed, rank and step alone, so that a resumed run draws the same."""

@@ -27,6 +27,7 @@ from retrieval.training.building import (
     build_trainer,
 )
 from retrieval.training.card import TrainingRecord, measured_under
+from retrieval.training.compilation import Compilation
 from retrieval.training.experiment import recalled
 from retrieval.training.found import keep_found
 from retrieval.training.start import Start
@@ -50,7 +51,8 @@ def train(config: DictConfig) -> float:
     facts = _facts(config, module.model)
     folder = start_run(config)
     start = Start(facts | _sizes(config, module.model) | {"run": str(folder)})
-    trainer = build_trainer(config, start, TrainingRecord(config), Usage(folder))
+    compilation = Compilation(config.compile, cost(module.model, config.data.frames, config.words))
+    trainer = build_trainer(config, compilation, start, TrainingRecord(config), Usage(folder))
     best = best_checkpoint(trainer)
     log_config(trainer, config, facts["reducer"])
     trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
@@ -97,7 +99,8 @@ def evaluate(asked: DictConfig) -> None:
     folder = start_run(config)
     asked.run_dir = config.run_dir  # for who cleans up after a mistake
     start = Start(facts | _sizes(config, module.model) | {"run": str(folder)})
-    trainer = build_trainer(config, start)
+    compilation = Compilation(config.compile, cost(module.model, config.data.frames, config.words))
+    trainer = build_trainer(config, compilation, start)
     metrics = trainer.test(module, data, verbose=False)[0]
     results = Results.measured(
         metrics,

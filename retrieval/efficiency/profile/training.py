@@ -13,9 +13,8 @@ from torch.optim import Optimizer
 from retrieval.efficiency.latency import random_videos
 from retrieval.efficiency.profile.candidates import Build
 from retrieval.efficiency.profile.settings import PRECISIONS, Case
-from retrieval.efficiency.profile.speed import allow_graphs
 from retrieval.model import CLIP
-from retrieval.model.halves import checkpoint_blocks
+from retrieval.model.halves import checkpoint_blocks, compile_blocks
 from retrieval.training.micro_batches import encode_in_pieces
 
 
@@ -34,7 +33,6 @@ def training_calls(base: CLIP, builds: Mapping[str, Build], cases: Sequence[Case
         for variant in dict.fromkeys((case.reducer, case.compiled, case.checkpointing) for case in cases)
     }
     sizes = {case.batch_size for case in cases}
-    allow_graphs(2 * sum(compiled for _, compiled, _ in models) * len(sizes))
     kept = next(iter(models.values()))[1].state
     for _, optimizer in models.values():
         optimizer.state = kept
@@ -62,8 +60,7 @@ def trained(build: Build, base: CLIP, compiled: bool, checkpointing: bool | int)
     for group in optimizer.param_groups:
         group["lr"] = 0.0
     if compiled:
-        model.visual.compile(dynamic=False)
-        model.text.compile(dynamic=False)
+        compile_blocks(model)
     return model, optimizer
 
 
