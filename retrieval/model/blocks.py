@@ -3,11 +3,12 @@
 from jaxtyping import Float
 from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from retrieval.model.attention import attention
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention on PyTorch's fused kernel, with the joint q-k-v projection as a `Linear` for LoRA."""
+    """Multi-head self-attention on PyTorch's fused kernels, with the joint q-k-v projection as a `Linear` for LoRA."""
 
     def __init__(self, attention: nn.MultiheadAttention) -> None:
         super().__init__()
@@ -35,8 +36,7 @@ class Attention(nn.Module):
             The attended tokens, and the keys averaged over heads.
         """
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        bias = None if key_bias is None else key_bias.to(q.dtype).transpose(1, 2).unsqueeze(1)
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=causal)
+        attended = attention(q, k, v, key_bias, causal)
         return self.out(attended.transpose(1, 2).flatten(2)), k.mean(dim=1)
 
 

@@ -52,8 +52,9 @@ def bipartite_match(metric: Float[Tensor, "batch token dim"], merges: int, class
     if not 0 <= merges <= patches // 2:
         raise ValueError(f"{merges} merges among {patches} patches: at most {patches // 2} pairs can merge")
     in_a, in_b = _sets(class_tokens)
-    unit = F.normalize(metric[:, class_tokens:], dim=-1)
-    similarity, nearest = (unit[:, in_a] @ unit[:, in_b].transpose(1, 2)).max(dim=-1)
+    with torch.autocast(metric.device.type, enabled=False):  # half precision would make ties of most neighbours
+        unit = F.normalize(metric[:, class_tokens:].float(), dim=-1)
+        similarity, nearest = (unit[:, in_a] @ unit[:, in_b].transpose(1, 2)).max(dim=-1)
     order = similarity.argsort(dim=-1, descending=True, stable=True)
     merged = order[:, :merges]
     return Matching(class_tokens, patches, order[:, merges:].sort(dim=-1).values, merged, nearest.gather(1, merged))
