@@ -1,10 +1,12 @@
 """The transformer block of both towers: open_clip's own weights, with attention that also returns its keys."""
 
 from jaxtyping import Float
-from open_clip.transformer import ResidualAttentionBlock
+from open_clip import transformer
 from torch import Tensor, nn
 
+from retrieval.model.activations import QuickGELU
 from retrieval.model.attention import attention
+from retrieval.model.halves import half
 
 
 class Attention(nn.Module):
@@ -35,24 +37,36 @@ class Attention(nn.Module):
         Returns:
             The attended tokens, and the keys averaged over heads.
         """
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        split = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)  # so that gradients come back in one copy
+        q, k, v = (part.transpose(1, 2) for part in split)
         attended = attention(q, k, v, key_bias, causal)
         return self.out(attended.transpose(1, 2).flatten(2)), k.mean(dim=1)
 
 
 class Block(nn.Module):
-    """A pre-norm block in its two halves, so that a reducer can act between them."""
+    """A pre-norm block in its two halves, so that a reducer can act between them.
 
-    def __init__(self, block: ResidualAttentionBlock) -> None:
+    Attributes:
+        compiled: whether they run compiled.
+        checkpointed: whether training keeps only their inputs and computes them again going backward.
+    """
+
+    compiled = False
+    checkpointed = False
+
+    def __init__(self, block: transformer.ResidualAttentionBlock) -> None:
         super().__init__()
         self.ln_1, self.attn, self.ls_1 = block.ln_1, Attention(block.attn), block.ls_1
         self.ln_2, self.mlp, self.ls_2 = block.ln_2, block.mlp, block.ls_2
+        if isinstance(self.mlp.gelu, transformer.QuickGELU):
+            self.mlp.gelu = QuickGELU()
 
     @property
     def mlp_width(self) -> int:
         """Channels between the MLP's two layers."""
         return self.mlp.c_fc.out_features
 
+    @half
     def attend(
         self,
         x: Float[Tensor, "batch token dim"],
@@ -63,6 +77,7 @@ class Block(nn.Module):
         attended, keys = self.attn(self.ln_1(x), key_bias, causal)
         return x + self.ls_1(attended), keys
 
+    @half
     def feed_forward(self, x: Float[Tensor, "batch token dim"]) -> Float[Tensor, "batch token dim"]:
         """The second half, with its residual."""
         return x + self.ls_2(self.mlp(self.ln_2(x)))

@@ -13,6 +13,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from retrieval.errors import UserError
+from retrieval.model.adapters import AdaptedLinear
 from retrieval.model.integrity import save_hashed
 
 ADAPTER = "default"
@@ -44,7 +45,9 @@ def lora(model: nn.Module, rank: int = 8) -> None:
             f"tuning.rank={rank}: " + (f"the weights come with rank {present}" if present else "at least 1")
         )
     if present is None:
-        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=TOWERS), model, ADAPTER)
+        config = LoraConfig(r=rank, lora_alpha=rank, target_modules=TOWERS)
+        config._register_custom_module({nn.Linear: AdaptedLinear})
+        inject_adapter_in_model(config, model, ADAPTER)
     frozen(model)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 import yaml
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
@@ -20,7 +21,9 @@ from retrieval.heads import Head
 from retrieval.jobs.runs import LAST_CHECKPOINT, is_in_sweep
 from retrieval.metrics import RetrievalMetrics
 from retrieval.model import CLIP, load_model, read_checkpoint
+from retrieval.model.halves import checkpoint_blocks
 from retrieval.model.loading import model_of
+from retrieval.model.precision import resolved
 from retrieval.model.saved import known_class
 from retrieval.model.tuning import merge_lora
 from retrieval.plain import targets
@@ -39,6 +42,7 @@ def build_module(config: DictConfig) -> RetrievalModule:
     parts = {part: plain(config[part]) for part in PARTS}
     model = load_model(config.backbone.source, **{part: built(parts[part]) for part in PARTS})
     instantiate(config.tuning)(model.train())
+    checkpoint_blocks(model, config.backbone.get("checkpointing", False))
     return RetrievalModule(
         model,
         built(plain(config.optimizer)),
@@ -47,7 +51,6 @@ def build_module(config: DictConfig) -> RetrievalModule:
         parts,
         describe(config),
         config.seed,
-        config.compile,
     )
 
 
@@ -55,7 +58,7 @@ def build_evaluation(config: DictConfig, content: dict[str, Any] | None = None) 
     """The module to evaluate: a checkpoint where one is given, else the plain backbone; adapters are merged."""
     model = build_model(config, content)
     merge_lora(model)
-    return RetrievalModule(model, metrics=build_metrics(config, model), seed=config.seed, compile=config.compile)
+    return RetrievalModule(model, metrics=build_metrics(config, model), seed=config.seed)
 
 
 def build_model(config: DictConfig, content: dict[str, Any] | None = None) -> CLIP:
@@ -97,8 +100,16 @@ def build_trainer(config: DictConfig, *callbacks: L.Callback) -> L.Trainer:
         quiet = {"enable_progress_bar": False}
     logger = built(plain(config.get("logger"))) or False
     plugins = [*(built(plain(config.trainer.get("plugins"))) or []), WholeCheckpoints()]
-    given = {"callbacks": list(callbacks), "logger": logger, "plugins": plugins, **quiet}
+    precision = resolved(config.trainer.get("precision"), _device_type(config.trainer.get("accelerator", "auto")))
+    given = {"callbacks": list(callbacks), "logger": logger, "plugins": plugins, "precision": precision, **quiet}
     return instantiate(config.trainer, **given, _convert_="all")
+
+
+def _device_type(accelerator: str) -> str:
+    """Of Lightning's accelerator: what torch calls its devices."""
+    if accelerator in ("auto", "gpu"):
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return accelerator
 
 
 def _is_watched() -> bool:

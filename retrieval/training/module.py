@@ -34,7 +34,6 @@ class RetrievalModule(L.LightningModule):
         parts: what `reducer` and `head` were built from (`_target_` and knobs), saved in checkpoints for `load_model`.
         experiment: what else a later evaluation wants to know of the training: choices and knobs, as plain values.
         seed: of the random numbers drawn on the model's side (reducers that sample).
-        compile: compile both towers with torch.compile.
     """
 
     def __init__(
@@ -46,7 +45,6 @@ class RetrievalModule(L.LightningModule):
         parts: Mapping[str, Any] | None = None,
         experiment: Mapping[str, Any] | None = None,
         seed: int = 0,
-        compile: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -55,9 +53,6 @@ class RetrievalModule(L.LightningModule):
         self.metrics = metrics or RetrievalMetrics(similarity=model.head.similarity)
         self.parts, self.experiment = dict(parts or {}), dict(experiment or {})
         self.seed = seed
-        if compile:
-            model.visual.compile()
-            model.text.compile()
 
     def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
         """Seed every step's random numbers by seed, rank and step alone, so that a resumed run draws the same."""

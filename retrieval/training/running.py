@@ -26,6 +26,7 @@ from retrieval.training.building import (
     build_trainer,
 )
 from retrieval.training.card import TrainingRecord, measured_under
+from retrieval.training.compilation import Compilation
 from retrieval.training.experiment import recalled
 from retrieval.training.start import Start
 from retrieval.training.usage import Usage
@@ -48,7 +49,8 @@ def train(config: DictConfig) -> float:
     facts = _facts(config, module.model)
     folder = start_run(config)
     start = Start(facts | _sizes(config, module.model) | {"run": str(folder)})
-    trainer = build_trainer(config, start, TrainingRecord(config), Usage(folder))
+    compilation = Compilation(config.compile, cost(module.model, config.data.frames, config.words))
+    trainer = build_trainer(config, compilation, start, TrainingRecord(config), Usage(folder))
     best = best_checkpoint(trainer)
     log_config(trainer, config, facts["reducer"])
     trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
@@ -94,14 +96,15 @@ def evaluate(asked: DictConfig) -> None:
     folder = start_run(config)
     asked.run_dir = config.run_dir  # for who cleans up after a mistake
     start = Start(facts | _sizes(config, module.model) | {"run": str(folder)})
-    trainer = build_trainer(config, start)
+    costs = cost(module.model, config.data.frames, config.words)
+    trainer = build_trainer(config, Compilation(config.compile, costs), start)
     metrics = trainer.test(module, data, verbose=False)[0]
     results = Results.measured(
         metrics,
         measured_under(trainer, config, config.split, content),
         **facts,
         checkpoint=config.ckpt_path or f"{config.backbone.source}, as it is",
-        cost=cost(module.model, config.data.frames, config.words),
+        cost=costs,
     )
     results.write(folder)
     results.show()

@@ -1,0 +1,89 @@
+"""Whether and how the towers are compiled: the knob `compile` of whatever encodes with a model.
+
+Block by block (`true`): one graph serves all blocks of a tower and all numbers of tokens, which is soon made and as
+fast as a graph of the whole tower. Graphs are kept between runs in `cache_folder()`.
+"""
+
+import logging
+import os
+from pathlib import Path
+
+import torch
+
+from retrieval.errors import UserError
+from retrieval.model.clip import CLIP
+from retrieval.model.halves import compile_blocks
+
+CHOICES = ("auto", True, False, "reduce-overhead")
+WORTHWHILE = 300.0
+"""Seconds of work from which on compiling, which takes half a minute and saves a tenth or more, is worth it."""
+SPEEDS = {"cpu": 30e9, "cuda": 30e12}
+"""Multiply-accumulates a second, of a core and of a GPU: rough, but the same in every run of a job."""
+_log = logging.getLogger(__name__)
+
+
+def compile_towers(model: CLIP, choice: str | bool, gmacs: float) -> None:
+    """Let the towers run compiled from now on if the knob says so; where it says `auto`, if the job is long enough.
+
+    Where the machine has no compiler that works they run as they are, and a line says so.
+
+    Args:
+        model: on the device that it will run on.
+        choice: the knob: auto, true, false, or reduce-overhead: CUDA graphs of whole towers, for fixed shapes.
+        gmacs: 10^9 multiply-accumulates of the whole job on this device.
+
+    Raises:
+        UserError: another choice, or CUDA graphs without CUDA.
+    """
+    if choice not in CHOICES:
+        raise UserError(f"compile={choice}: auto, true, false or reduce-overhead")
+    device = model.logit_scale.device
+    if choice == "reduce-overhead" and device.type != "cuda":
+        raise UserError(f"compile=reduce-overhead: CUDA graphs are not to be had on {device.type}: take compile=true")
+    seconds = gmacs * 1e9 / _speed(device)
+    if choice == "auto":
+        reason = f"about {max(1, round(seconds)):,} s of work for this device, and it pays from {WORTHWHILE:.0f} s on"
+        if seconds < WORTHWHILE:
+            _log.info("compile=auto: no, %s", reason)
+            return
+    else:
+        reason = "as asked"
+    if choice is not False and _works(device):
+        how = "CUDA graphs of whole towers" if choice == "reduce-overhead" else "block by block"
+        _log.info("compile=%s: %s, %s; graphs are kept in %s", str(choice).lower(), how, reason, cache_folder())
+        _compile(model, choice)
+
+
+def cache_folder() -> Path:
+    """Where Inductor keeps its graphs between runs: TORCHINDUCTOR_CACHE_DIR where it is set."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "retrieval" / "compiled")))
+
+
+def _compile(model: CLIP, choice: str | bool) -> None:
+    if choice == "reduce-overhead":
+        model.visual.compile(mode="reduce-overhead", dynamic=False)
+        model.text.compile(mode="reduce-overhead", dynamic=False)
+    else:
+        compile_blocks(model)
+
+
+def _speed(device: torch.device) -> float:
+    cores = torch.get_num_threads() if device.type == "cpu" else 1
+    return cores * SPEEDS.get(device.type, SPEEDS["cuda"])
+
+
+def _works(device: torch.device) -> bool:
+    """Whether a small function compiles here: that takes a C++ compiler and Python's headers, on a GPU Triton."""
+    cache_folder()
+    try:
+        torch.compile(_probe)(torch.ones(8, device=device))
+    except Exception as error:  # whatever the compilers of the day raise
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+        _log.warning("compile: not here, so the towers run as they are: %s", cause)
+        return False
+    return True
+
+
+def _probe(x: torch.Tensor) -> torch.Tensor:
+    return x.sin() + 1

@@ -1,0 +1,35 @@
+"""When a training or an evaluation compiles its model: as soon as it is known how much there is to do."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+
+from retrieval.model.compiling import compile_towers
+
+BACKWARD = 2
+"""Times the cost of going forward: gradients of activations and, at the most, of weights."""
+
+
+class Compilation(L.Callback):
+    """Compiles the towers as the knob `compile` says, on this device and for the work that is its own.
+
+    Args:
+        choice: see `retrieval.model.compiling.compile_towers`.
+        costs: `video_gmacs` and `text_gmacs`, see `retrieval.efficiency.cost`.
+    """
+
+    def __init__(self, choice: str | bool, costs: Mapping[str, Any]) -> None:
+        self.choice = choice
+        self.video, self.caption = costs["video_gmacs"], costs["text_gmacs"]
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        loader: Any = trainer.train_dataloader
+        pairs = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches * loader.batch_size
+        compile_towers(module.model, self.choice, pairs * (self.video + self.caption) * (1 + BACKWARD))
+
+    def on_test_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if not trainer.optimizers:  # after a training all has been decided
+            videos, captions = trainer.datamodule.sizes()["test"]  # type: ignore[attr-defined]
+            gmacs = videos * self.video + captions * self.caption
+            compile_towers(module.model, self.choice, gmacs / trainer.world_size)
