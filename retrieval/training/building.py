@@ -51,6 +51,7 @@ def build_module(config: DictConfig) -> RetrievalModule:
         parts,
         describe(config),
         config.seed,
+        config.micro_batch,
     )
 
 

@@ -17,6 +17,7 @@ from retrieval.metrics import RetrievalMetrics
 from retrieval.model import CLIP
 from retrieval.model.tuning import lora_rank
 from retrieval.training.losses import Contrastive
+from retrieval.training.micro_batches import Encode, encode_in_pieces
 
 MAX_LOGIT_SCALE = log(100)
 MakeOptimizer = Callable[[CLIP, nn.Module, int], tuple[Optimizer, LRScheduler]]
@@ -34,6 +35,11 @@ class RetrievalModule(L.LightningModule):
         parts: what `reducer` and `head` were built from (`_target_` and knobs), saved in checkpoints for `load_model`.
         experiment: what else a later evaluation wants to know of the training: choices and knobs, as plain values.
         seed: of the random numbers drawn on the model's side (reducers that sample).
+        micro_batch: pairs of a training batch that are encoded at a time, see `retrieval.training.micro_batches`; None:
+            all at once.
+
+    Raises:
+        UserError: a micro-batch of no pair.
     """
 
     def __init__(
@@ -45,7 +51,10 @@ class RetrievalModule(L.LightningModule):
         parts: Mapping[str, Any] | None = None,
         experiment: Mapping[str, Any] | None = None,
         seed: int = 0,
+        micro_batch: int | None = None,
     ) -> None:
+        if micro_batch is not None and not (isinstance(micro_batch, int) and micro_batch >= 1):
+            raise UserError(f"micro_batch={micro_batch}: at least 1 pair at a time, or null for the whole batch")
         super().__init__()
         self.model = model
         self.optimizer = optimizer
@@ -53,6 +62,9 @@ class RetrievalModule(L.LightningModule):
         self.metrics = metrics or RetrievalMetrics(similarity=model.head.similarity)
         self.parts, self.experiment = dict(parts or {}), dict(experiment or {})
         self.seed = seed
+        self.micro_batch = micro_batch
+        if getattr(self.loss, "own_scale", False):
+            model.logit_scale.requires_grad_(False)
 
     def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
         """Seed every step's random numbers by seed, rank and step alone, so that a resumed run draws the same."""
@@ -62,7 +74,8 @@ class RetrievalModule(L.LightningModule):
         torch.manual_seed(hash((self.seed, self.global_rank, self.current_epoch)))
 
     def training_step(self, batch: TrainingBatch, batch_index: int) -> Float[Tensor, ""]:
-        video, text = self.model.encode_video(batch.frames), self.model.encode_text(batch.token_ids)
+        video = self._encode(self.model.encode_video, batch.frames)
+        text = self._encode(self.model.encode_text, batch.token_ids)
         loss = self.loss(self.model.head.similarity, text, video, self.model.logit_scale.exp())
         if not loss.isfinite():
             raise UserError(
@@ -70,6 +83,9 @@ class RetrievalModule(L.LightningModule):
             )
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, sync_dist=True)
         return loss
+
+    def _encode(self, encode: Encode, items: Tensor) -> Tensor:
+        return encode_in_pieces(encode, items, self.micro_batch, self.model.parameters())
 
     def optimizer_step(self, *arguments: Any, **knobs: Any) -> None:
         """Step, and keep the logit scale at 100 at the most (CLIP, section 2.5): what a step's checkpoint holds."""

@@ -113,7 +113,7 @@ def test_a_label_names_the_knobs_that_were_set():
 
 def test_the_tunings_are_those_named_or_the_one_of_the_job():
     knobs = {"stages": ["training"], "precisions": ["fp32"], "compile": [False], "memory": False, "device": "cpu"}
-    knobs |= {"batch_sizes": [], "rounds": 2, "warmup": 0, "pretrained": False}
+    knobs |= {"batch_sizes": [], "micro_batches": [None], "rounds": 2, "warmup": 0, "pretrained": False}
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("profile", ["run_dir=unused", "tuning=lora", "tuning.rank=4"])
         named = ["full", {"name": "lora", "rank": 2}, "frozen"]
@@ -124,6 +124,13 @@ def test_the_tunings_are_those_named_or_the_one_of_the_job():
         "lora rank=2": 2,
         "frozen": None,
     }
+
+
+def test_pieces_are_an_axis_of_training_steps_alone():
+    knobs = {"stages": ["inference", "training"], "tunings": None, "batch_sizes": [8], "precisions": ["fp32"]}
+    knobs |= {"compile": [False], "memory": False, "device": "cpu", "rounds": 2, "warmup": 0, "pretrained": False}
+    cases = Settings(["none"], micro_batches=[None, 4], **knobs).cases(["none"], {("none", "full")})
+    assert [(case.tuning, case.micro_batch) for case in cases] == [(None, None), ("full", None), ("full", 4)]
 
 
 def test_weights_are_random_unless_asked_for(tmp_path):
@@ -184,7 +191,7 @@ def test_steps_of_all_reducers_share_weights_and_leave_them_as_they_were(tiny):
         optimizer = plain(compose("optimizer/adamw").optimizer)
     before = {name: weight.clone() for name, weight in tiny.named_parameters()}
     builds = {name: build(composed(name)[name], FULL, optimizer) for name in ("none", "tempme")}
-    cases = [Case(name, 2, "fp32", compiled=False, tuning="full") for name in builds]
+    cases = [Case(name, 2, "fp32", compiled=False, tuning="full", micro_batch=1) for name in builds]
     for call in training_calls(tiny, builds, cases).values():
         call()
         assert all((weight.grad != 0).any() for weight in tiny.visual.blocks.parameters())
@@ -252,6 +259,7 @@ def test_the_job_writes_tables_json_and_pictures(memory, monkeypatch, tmp_path, 
         (["profile.stages=[testing]"], "profile.stages: unknown testing; choose from inference, training"),
         (["profile.precisions=[fp8]"], "profile.precisions: unknown fp8; choose from fp32, bf16, fp16"),
         (["profile.rounds=1"], "profile.rounds=1: one round cannot tell a faster reducer from a busy machine"),
+        (["profile.micro_batches=[null,0]"], "profile.micro_batches=[None, 0]: at least 1 pair at a time, or null"),
         (["profile.batch_sizes=[0]"], "profile.batch_sizes=[0]: a batch has at least 1 video"),
         (["profile.reducers=[none,kmedoids]", "data.frames=10"], "reducer.num_segments=4 at block 6 does not divide"),
         (["profile.reducers=[none,{name:kmedoids,num_clusters:99}]"], "reducer.num_clusters=99 at block 6, but"),
@@ -268,5 +276,8 @@ def test_a_mistake_ends_in_one_line_before_anything_is_measured(overrides, messa
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without CUDA")
 def test_cuda_where_there_is_none_is_refused():
     knobs = {"stages": ["inference"], "tunings": None, "batch_sizes": [1], "precisions": ["fp32"], "compile": [False]}
+    knobs |= {"micro_batches": [None], "memory": False}
     with pytest.raises(ValueError, match=r"set profile\.device=cpu"):
-        Settings(["none"], **knobs, memory=False, device="cuda", rounds=2, warmup=0, pretrained=False)
+        Settings(
+            ["none"], **knobs, micro_batches=[None], memory=False, device="cuda", rounds=2, warmup=0, pretrained=False
+        )

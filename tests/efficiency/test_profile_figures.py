@@ -22,6 +22,7 @@ def test_a_panel_for_each_setting_with_both_bars_of_each_reducer():
             "precision": "fp32",
             "compiled": size == 4,
             "tuning": "lora" if size == 4 else None,
+            "micro_batch": 2 if size == 4 else None,
             "speed_up": s,
             "speed_up_lower_quartile": s - 0.1,
             "speed_up_upper_quartile": s + 0.2,
@@ -34,6 +35,6 @@ def test_a_panel_for_each_setting_with_both_bars_of_each_reducer():
     assert [axes.get_title() for axes in panels] == [
         "encoding, batch 1, fp32",
         "encoding, batch 2, fp32",
-        "training, lora, batch 4, fp32, compiled",
+        "training, lora, batch 4 in pieces of 2, fp32, compiled",
     ]
     assert [bar.get_width() for bar in panels[0].patches] == [1.0, 1.5, 1.0, 1.4]

@@ -44,20 +44,24 @@ def test_adapters_train_and_tensorboard_logs(place):
     assert list(folder.glob("logs/**/events.out.tfevents.*"))
 
 
+IN_PIECES = ("micro_batch=3", "reducer=sparse_sampling", "reducer.num_clusters=20", "head=token_wise", "loss=sigmoid")
+
+
 @pytest.mark.slow
-def test_killed_and_resumed_ends_with_the_same_weights_and_numbers(place):
-    unbroken = run(place, "unbroken")
+@pytest.mark.parametrize(("batches", "knobs"), [("whole", ()), ("in_pieces", IN_PIECES)])
+def test_killed_and_resumed_ends_with_the_same_weights_and_numbers(place, batches, knobs):
+    unbroken, killed = run(place, f"unbroken_{batches}", *knobs), f"killed_{batches}"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command(place, "killed"), cwd=ROOT, env=ENV, **quiet)
-    while not list(place.glob("killed/*/checkpoints/last.ckpt")):
+    process = subprocess.Popen(command(place, killed, *knobs), cwd=ROOT, env=ENV, **quiet)
+    while not list(place.glob(f"{killed}/*/checkpoints/last.ckpt")):
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    folder = next((place / "killed").iterdir())
+    folder = next((place / killed).iterdir())
     assert not (folder / "metrics.json").exists()
 
-    assert run(place, "killed", "ckpt_path=last") == folder
+    assert run(place, killed, *knobs, "ckpt_path=last") == folder
     expected, resumed = weights(unbroken), weights(folder)
     assert expected.keys() == resumed.keys()
     assert all(torch.equal(resumed[name], value) for name, value in expected.items())

@@ -1,5 +1,8 @@
 """The LightningModule: the loss of two processes is that of one, evaluation too, and NaN is told."""
 
+import os
+import socket
+from contextlib import closing
 from functools import partial
 from typing import NamedTuple
 
@@ -7,6 +10,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.strategies import DDPStrategy
+from torch.multiprocessing import spawn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import ConstantLR
 from torch.utils.data import DataLoader, default_collate
@@ -14,13 +18,22 @@ from torch.utils.data import DataLoader, default_collate
 from retrieval import load_model
 from retrieval.data.batches import CaptionBatch, TrainingBatch, VideoBatch
 from retrieval.reducers import TempMe
+from retrieval.training.losses import ContrastiveLocal, Sigmoid
 from retrieval.training.module import RetrievalModule
 
 PAIRS, VIDEOS = 8, 5
+STEPS = {
+    "contrastive": {},
+    "contrastive_local": {"loss": ContrastiveLocal},
+    "sigmoid": {"loss": Sigmoid},
+    "micro_batches": {"micro_batch": 3},
+    "accumulated": {"micro_batch": 1, "accumulate": 2, "loss": Sigmoid},
+}
+"""Steps that two processes take together, by name."""
 
 
 def sgd(model, loss, steps, lr=0.1):
-    optimizer = SGD(model.parameters(), lr)
+    optimizer = SGD([*model.parameters(), *loss.parameters()], lr)
     return optimizer, ConstantLR(optimizer)
 
 
@@ -60,7 +73,7 @@ class Record(L.Callback):
         self.path, self.seen = path, {}
 
     def on_before_optimizer_step(self, trainer, module, optimizer) -> None:
-        gradients = {name: p.grad.clone() for name, p in module.model.named_parameters() if p.grad is not None}
+        gradients = {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
         self.seen |= {"gradients": gradients, "loss": trainer.callback_metrics["train/loss"]}
 
     def on_fit_end(self, trainer, module) -> None:
@@ -74,26 +87,47 @@ def quiet_trainer(**knobs) -> L.Trainer:
     return L.Trainer(accelerator="cpu", max_steps=1, num_sanity_val_steps=0, **quiet, **knobs)
 
 
-def train_one_step(path, devices, batch_size, **knobs):
-    strategy = DDPStrategy(process_group_backend="gloo", start_method="spawn") if devices > 1 else "auto"
-    trainer = quiet_trainer(devices=devices, strategy=strategy, callbacks=[Record(path)], **knobs)
-    trainer.fit(module(), Data(batch_size))
+def record_one_step(path, batch_size, loss=None, micro_batch=None, accumulate=1, **knobs):
+    trainer = quiet_trainer(callbacks=[Record(path)], accumulate_grad_batches=accumulate, **knobs)
+    trainer.fit(module(loss=loss and loss(), micro_batch=micro_batch), Data(batch_size // accumulate))
+
+
+def train_one_step(path, **knobs):
+    record_one_step(path, PAIRS, **knobs)
     return torch.load(path, weights_only=True)
+
+
+def two_processes_step(rank, folder, port):
+    """One of two processes, in which all steps are taken."""
+    place = {"LOCAL_RANK": rank, "NODE_RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in place.items()})
+    for name, knobs in STEPS.items():
+        strategy = DDPStrategy(process_group_backend="gloo")
+        record_one_step(folder / name, PAIRS // 2, **knobs, devices=2, strategy=strategy)
 
 
 @pytest.mark.slow
 def test_two_processes_train_and_evaluate_as_one(tmp_path):
-    one, two = train_one_step(tmp_path / "one", 1, PAIRS), train_one_step(tmp_path / "two", 2, PAIRS // 2)
-    torch.testing.assert_close(two["loss"], one["loss"], atol=1e-5, rtol=0)
-    assert one["gradients"].keys() == two["gradients"].keys()
-    for name, gradient in one["gradients"].items():
-        torch.testing.assert_close(two["gradients"][name], gradient, atol=1e-5, rtol=0, msg=name)
-    assert one["metrics"]["val/videos"] == VIDEOS
-    assert one["metrics"] == two["metrics"]
+    """DDP averages the gradients of the processes: that mean is the gradient of the whole batch."""
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    spawn(two_processes_step, (tmp_path, port), nprocs=2)
+    for name, knobs in STEPS.items():
+        one = train_one_step(tmp_path / "one", **knobs | {"micro_batch": None})
+        two = torch.load(tmp_path / name, weights_only=True)
+        torch.testing.assert_close(two["loss"], one["loss"], atol=1e-5, rtol=0)
+        assert one["gradients"].keys() == two["gradients"].keys()
+        assert ("model.logit_scale" in two["gradients"]) == (knobs.get("loss") is not Sigmoid)
+        for parameter, gradient in one["gradients"].items():
+            found = two["gradients"][parameter]
+            torch.testing.assert_close(found, gradient, atol=1e-5, rtol=1e-5, msg=f"{name}: {parameter}")
+        assert one["metrics"]["val/videos"] == VIDEOS
+        assert one["metrics"] == two["metrics"]
 
 
 def test_the_loss_is_cross_entropy_both_ways(tmp_path):
-    seen = train_one_step(tmp_path / "one", 1, PAIRS)
+    seen = train_one_step(tmp_path / "one")
     model, batch = module().model, next(iter(Data(PAIRS).train_dataloader()))
     logits = model.similarity(model.encode_text(batch.token_ids), model.encode_video(batch.frames))
     pairs = torch.arange(PAIRS)
@@ -103,8 +137,8 @@ def test_the_loss_is_cross_entropy_both_ways(tmp_path):
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("bf16-mixed", 0.05), ("bf16-true", 0.1), ("64-true", 1e-5)])
 def test_every_precision_trains(tmp_path, precision, tolerance):
-    expected = train_one_step(tmp_path / "full", 1, PAIRS)["loss"]
-    loss = train_one_step(tmp_path / "other", 1, PAIRS, precision=precision)["loss"]
+    expected = train_one_step(tmp_path / "full")["loss"]
+    loss = train_one_step(tmp_path / "other", precision=precision)["loss"]
     torch.testing.assert_close(loss.float(), expected, atol=tolerance, rtol=0)
 
 

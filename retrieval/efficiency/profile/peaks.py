@@ -35,11 +35,11 @@ def _inference(build: Build, case: Case) -> int:
 def _training(build: Build, case: Case) -> int:
     model, optimizer = trained(build, build.base(), case.compiled)
     videos, captions = random_pairs(model, build, case.batch_size)
-    train_step(model, optimizer, videos[: _warm_up(case)], captions[: _warm_up(case)], case.precision)
+    train_step(model, optimizer, videos[: _warm_up(case)], captions[: _warm_up(case)], case)
     optimizer.zero_grad()
     optimizer.state.clear()  # so that making it counts, as in the first step
     before = peak_memory(build.device, reset=True)
-    train_step(model, optimizer, videos, captions, case.precision)
+    train_step(model, optimizer, videos, captions, case)
     return _held(model) + peak_memory(build.device) - before
 
 

@@ -17,7 +17,8 @@ STAGES = ("inference", "training")
 class Case:
     """One measurement: a reducer, by its label, at a batch size and a precision, compiled or not.
 
-    `tuning` is the label of that of a training step, None where a batch is encoded.
+    `tuning` is the label of that of a training step, None where a batch is encoded; `micro_batch` is how many of its
+    pairs are encoded at a time, None: all.
     """
 
     reducer: str
@@ -25,6 +26,7 @@ class Case:
     precision: str
     compiled: bool
     tuning: str | None = None
+    micro_batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Settings:
     batch_sizes: Sequence[int]
     precisions: Sequence[str]
     compile: Sequence[bool]
+    micro_batches: Sequence[int | None]
     memory: bool
     device: str
     rounds: int
@@ -48,7 +51,7 @@ class Settings:
     pretrained: bool
 
     def __post_init__(self) -> None:
-        for knob in ("reducers", "stages", "tunings", "batch_sizes", "precisions", "compile"):
+        for knob in ("reducers", "stages", "tunings", "batch_sizes", "precisions", "compile", "micro_batches"):
             values = getattr(self, knob)
             if values is None or (knob == "batch_sizes" and not values):
                 continue
@@ -59,6 +62,8 @@ class Settings:
         _check_choices("device", [self.device], ("auto", "cpu", "cuda"))
         if min(self.batch_sizes, default=1) < 1:
             raise UserError(f"profile.batch_sizes={list(self.batch_sizes)}: a batch has at least 1 video")
+        if any(size is not None and size < 1 for size in self.micro_batches):
+            raise UserError(f"profile.micro_batches={list(self.micro_batches)}: at least 1 pair at a time, or null")
         if self.rounds < 2:
             raise UserError(
                 f"profile.rounds={self.rounds}: one round cannot tell a faster reducer from a busy machine; take 2 or "
@@ -84,9 +89,12 @@ class Settings:
         tunings: list[str | None] = [None] if "inference" in self.stages else []
         if "training" in self.stages:
             tunings += dict.fromkeys(tuning for _, tuning in trained)
-        grid = product(tunings, self.batch_sizes, self.precisions, self.compile, labels)
-        cases = [Case(label, size, precision, compiled, tuning) for tuning, size, precision, compiled, label in grid]
-        return [case for case in cases if case.tuning is None or (case.reducer, case.tuning) in trained]
+        grid = product(tunings, self.batch_sizes, self.precisions, self.compile, self.micro_batches, labels)
+        cases = [
+            Case(label, size, precision, compiled, tuning, None if tuning is None else micro_batch)
+            for tuning, size, precision, compiled, micro_batch, label in grid
+        ]
+        return [case for case in dict.fromkeys(cases) if case.tuning is None or (case.reducer, case.tuning) in trained]
 
 
 def _check_choices(knob: str, values: Sequence[str], choices: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from retrieval.efficiency.profile.candidates import Build
 from retrieval.efficiency.profile.settings import PRECISIONS, Case
 from retrieval.efficiency.profile.speed import allow_graphs
 from retrieval.model import CLIP
+from retrieval.training.micro_batches import encode_in_pieces
 
 
 def training_calls(base: CLIP, builds: Mapping[str, Build], cases: Sequence[Case]) -> dict[Case, Callable[[], None]]:
@@ -39,8 +40,7 @@ def training_calls(base: CLIP, builds: Mapping[str, Build], cases: Sequence[Case
     build = next(iter(builds.values()))
     pairs = {size: random_pairs(base, build, size) for size in sizes}
     return {
-        case: partial(train_step, *models[case.reducer, case.compiled], *pairs[case.batch_size], case.precision)
-        for case in cases
+        case: partial(train_step, *models[case.reducer, case.compiled], *pairs[case.batch_size], case) for case in cases
     }
 
 
@@ -70,11 +70,13 @@ def random_pairs(
     return videos, torch.ones(count, build.words, dtype=torch.long, device=videos.device)
 
 
-def train_step(model: CLIP, optimizer: Optimizer, videos: Tensor, captions: Tensor, precision: str) -> None:
-    """One step, under autocast where it is not fp32."""
+def train_step(model: CLIP, optimizer: Optimizer, videos: Tensor, captions: Tensor, case: Case) -> None:
+    """One step, under autocast where the case's precision is not fp32."""
     optimizer.zero_grad()
-    with torch.autocast(videos.device.type, PRECISIONS[precision], enabled=precision != "fp32"):
-        logits = model.similarity(model.encode_text(captions), model.encode_video(videos))
+    with torch.autocast(videos.device.type, PRECISIONS[case.precision], enabled=case.precision != "fp32"):
+        video = encode_in_pieces(model.encode_video, videos, case.micro_batch, model.parameters())
+        text = encode_in_pieces(model.encode_text, captions, case.micro_batch, model.parameters())
+        logits = model.similarity(text, video)
         right = torch.arange(len(videos), device=videos.device)
         loss = (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2
     loss.backward()
