@@ -8,11 +8,17 @@ there is: the loss, the ranks, rescoring, examples and latency all call it.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 Similarity = Callable[[Tensor, Tensor], Tensor]
 """What a head kept of captions, and of videos, to their similarities [caption, video]."""
+
+
+def at_least_float32(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Half precision as float32: of similarities it leaves too few digits to tell near ones apart."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class Head(nn.Module, ABC):
@@ -52,5 +58,6 @@ class Head(nn.Module, ABC):
     ) -> Float[Tensor, "text video"]:
         """How similar each caption is to each video, without the logit scale.
 
-        A function of its arguments alone, at their precision, in memory that is bounded beyond them and the result.
+        A function of its arguments alone, at their precision but in float32 at least, in memory that is bounded beyond
+        them and the result.
         """

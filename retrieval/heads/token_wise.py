@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retrieval.errors import UserError
-from retrieval.heads.base import Head
+from retrieval.heads.base import Head, at_least_float32
 
 BLOCK = 2**24
 """Cosines that are held at a time."""
@@ -52,8 +52,10 @@ class TokenWise(Head):
         text: Float[Tensor, "text word dim_and_weight"],
         video: Float[Tensor, "video clip dim_and_weight"],
     ) -> Float[Tensor, "text video"]:
+        text, video = at_least_float32(text), at_least_float32(video)
         rows = max(1, BLOCK // max(1, text.shape[1] * video.shape[:2].numel()))
-        return torch.cat([_interaction(part, video) for part in text.split(rows)])
+        with torch.autocast(text.device.type, enabled=False):
+            return torch.cat([_interaction(part, video) for part in text.split(rows)])
 
     def _weights(self, dim: int) -> nn.Module:
         """From vectors to the logits of their weights; without layers the same for all."""
@@ -73,7 +75,8 @@ def _weighted(
     x: Float[Tensor, "item vector dim"], real: Bool[Tensor, "item vector"], network: nn.Module
 ) -> Float[Tensor, "item vector dim_and_weight"]:
     logits = network(x).squeeze(2).masked_fill(~real, -torch.inf)
-    return torch.cat([F.normalize(x, dim=-1) * real.unsqueeze(2), logits.softmax(1).unsqueeze(2)], dim=2)
+    weights = at_least_float32(logits).softmax(1)
+    return torch.cat([F.normalize(x, dim=-1) * real.unsqueeze(2), weights.unsqueeze(2)], dim=2)
 
 
 def _interaction(

@@ -17,6 +17,7 @@ from retrieval.metrics.rescoring import RESCORINGS, Querybank
 from retrieval.metrics.scores import Scores, check_finite
 
 VIDEO, BANK = -1, -2  # stand for the index of a caption's video where there is none
+NEGATIVE = -3  # stands for such an index that is below 0
 ALONE = -1  # stands for the number of a vector in its item where an item is one vector
 
 
@@ -111,14 +112,17 @@ class RetrievalMetrics(Metric):
         """Add captions where `video_index` is given, else videos or the bank's; `update_videos` … say which.
 
         Raises:
-            UserError: features that are not finite, indices below 0 or not one a feature.
+            UserError: not one index a feature; features that are not finite and indices below 0, which on CUDA, where
+                asking waits for the device, `compute` finds.
         """
         kind = "bank caption" if bank else "video" if video_index is None else "caption"
         check_index(index, len(features), f"{kind} index")
         if video_index is not None:
             check_index(video_index, len(features), "video_index of the captions")
-        check_finite(features, index, f"{kind} features")
-        video = torch.full_like(index, BANK if bank else VIDEO) if video_index is None else video_index
+        if not features.is_cuda:
+            check_finite(features, index, f"{kind} features")
+        nothing = torch.full_like(index, BANK if bank else VIDEO)
+        video = nothing if video_index is None else video_index.where(video_index >= 0, NEGATIVE)
         rows, vector = _rows(features.detach().float())
         each = len(rows) // max(1, len(features))
         labels = torch.stack([index.repeat_interleave(each), video.repeat_interleave(each), vector.to(index)], dim=1)
@@ -167,11 +171,14 @@ class RetrievalMetrics(Metric):
         """What is ranked: on this process, or within `sync_context()` on all of them together.
 
         Raises:
-            UserError: no videos, no captions, no caption of any of the videos, or one caption index for two videos.
+            UserError: no videos or captions, an index below 0, no caption of any video, a caption index for two videos.
         """
         if len(self.labels) == 0:
             raise UserError("no videos and no captions to rank: call update_videos and update_captions first")
-        rows, labels = _drop_repeated(dim_zero_cat(self.features), dim_zero_cat(self.labels))
+        labels = dim_zero_cat(self.labels)
+        check_positive(labels[:, 0], "an index")
+        check_positive(labels[:, 1] - NEGATIVE - 1, "a video_index")
+        rows, labels = _drop_repeated(dim_zero_cat(self.features), labels)
         is_video, is_bank = labels[:, 1] == VIDEO, labels[:, 1] == BANK
         videos, video_labels = _items(rows[is_video], labels[is_video])
         known = torch.isin(labels[:, 1], video_labels[:, 0])
@@ -232,5 +239,11 @@ def check_index(index: Int[Tensor, " number"], items: int, name: str) -> None:
     """Raise a UserError unless there is one index from 0 for each of the items."""
     if len(index) != items:
         raise UserError(f"{len(index)} values of {name} for {items} features: give one each")
+    if not index.is_cuda:
+        check_positive(index, name)
+
+
+def check_positive(index: Int[Tensor, " number"], name: str) -> None:
+    """Raise a UserError where an index is below 0."""
     if (index < 0).any():
         raise UserError(f"{name} {index.min().item()} is below 0: number the dataset's items from 0")

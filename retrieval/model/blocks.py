@@ -4,14 +4,14 @@ import torch
 from jaxtyping import Float
 from open_clip import transformer
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from retrieval.model.activations import QuickGELU
+from retrieval.model.attention import attention
 from retrieval.model.halves import half
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention on PyTorch's fused kernel, with the joint q-k-v projection as a `Linear` for LoRA."""
+    """Multi-head self-attention on PyTorch's fused kernels, with the joint q-k-v projection as a `Linear` for LoRA."""
 
     def __init__(self, attention: nn.MultiheadAttention) -> None:
         super().__init__()
@@ -42,8 +42,7 @@ class Attention(nn.Module):
         """
         split = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)  # so that gradients come back in one copy
         q, k, v = (part.transpose(1, 2) for part in split)
-        bias = None if key_bias is None else key_bias.to(q.dtype).transpose(1, 2).unsqueeze(1)
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=causal)
+        attended = attention(q, k, v, key_bias, causal)
         seen = row_attention(q[:, :, :class_rows], k, key_bias) if class_rows else None
         return self.out(attended.transpose(1, 2).flatten(2)), k.mean(dim=1), seen
 

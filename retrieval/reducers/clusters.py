@@ -100,5 +100,7 @@ def _medoids(points: Float[Tensor, "segment point dim"], clusters: Clusters) -> 
 
 
 def _means(points: Float[Tensor, "segment point dim"], clusters: Clusters) -> Float[Tensor, "segment cluster dim"]:
-    members = F.one_hot(clusters.assignment, clusters.medoids.shape[1]).to(points.dtype).mT
-    return torch.bmm(members, points) / members.sum(2, keepdim=True)
+    members = F.one_hot(clusters.assignment, clusters.medoids.shape[1]).mT
+    with torch.autocast(points.device.type, enabled=False):  # which would round the points
+        sums = torch.bmm(members.to(points.dtype), points)
+    return (sums / members.sum(2, keepdim=True)).to(points.dtype)

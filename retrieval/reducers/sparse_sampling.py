@@ -41,13 +41,13 @@ class SparseSampling(SegmentReducer):
         """Positions among the points, drawn for each segment in training."""
         count = points.shape[1]
         if not self.training:
-            return torch.tensor([centres(count, kept)], device=points.device)
+            return centres(count, kept, points.device).unsqueeze(0)
         length = count // kept
         start = length * torch.arange(kept, device=points.device)
         return start + torch.randint(length, (len(points), kept), device=points.device)
 
 
-def centres(points: int, kept: int) -> list[int]:
+def centres(points: int, kept: int, device: torch.device | str = "cpu") -> Int[Tensor, " {kept}"]:
     """The middles of `kept` equal parts of `points` positions, cut to integers as the published code does."""
     tick = points / kept
-    return [int(tick / 2 + tick * part) for part in range(kept)]
+    return (tick / 2 + tick * torch.arange(kept, dtype=torch.float64, device=device)).long()

@@ -95,7 +95,7 @@ class Spectral(ClusterReducer):
 
     def _window(self, frames: int, patches: int, device: torch.device) -> Bool[Tensor, "point point"] | None:
         side = isqrt(patches)
-        return None if self.window is None else spatio_temporal_window(frames, side, side, self.window).to(device)
+        return None if self.window is None else spatio_temporal_window(frames, side, side, self.window, device)
 
 
 def _check_graph(sigma: float, graph: str, neighbours: int | None) -> None:

