@@ -95,7 +95,7 @@ def _set_reducer(model: CLIP, config: DictConfig, setting: Setting) -> None:
 def _tower(model: CLIP, config: DictConfig) -> float:
     visual, frames = model.visual, config.data.frames
     layouts = plan(visual.reducer, visual.shape, frames)
-    return video_macs(layouts, frames=frames, output_dim=model.embed_dim, **tower_sizes(visual))
+    return video_macs(layouts, frames=frames, output_dim=model.embed_dim, **tower_sizes(visual)) / 1e9
 
 
 def _whole(model: CLIP, config: DictConfig) -> float:

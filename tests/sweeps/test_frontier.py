@@ -14,7 +14,7 @@ from retrieval.sweeps.report import frontier, write_report
 from retrieval.sweeps.report.charts import panels
 from retrieval.sweeps.report.jobs import read_sweep
 from retrieval.sweeps.report.latency import standing_still
-from retrieval.sweeps.report.off_the_shelf import BEST, CHANGES, FILE, with_changes
+from retrieval.sweeps.report.off_the_shelf import BEST, CHANGES, FILE, off_the_shelf, with_changes
 from retrieval.sweeps.report.rows import GAIN, METRICS, R_AT_1, on_front, summarize
 from retrieval.train import main as train
 from tests.frontier import BEGIN, END, inserted
@@ -115,12 +115,13 @@ def test_the_report_measures_off_the_shelf_once_and_only_when_asked(sweep, monke
         return {label: [dict.fromkeys(METRICS.values(), 50.0 - len(label))] * 3 for label in reducers}
 
     monkeypatch.setattr("retrieval.sweeps.report.off_the_shelf.measure", pretend)
-    write_report(sweep, measure_latency=False)
-    assert not asked
-    assert not (sweep / "figures" / "off_the_shelf.png").exists()
-    for _ in range(2):
-        paths = write_report(sweep, measure_latency=False, measure_off_the_shelf=True)
+    jobs, configs = read_sweep(sweep), {job.folder.name: job.config for job in read_sweep(sweep)}
+    assert off_the_shelf(sweep, jobs, configs, measure_anew=False, conf=None) is None
+    paths = write_report(sweep, measure_latency=False, measure_off_the_shelf=True)
     assert asked == [(3, sorted(rows_of(sweep)[0]["label"]))]
+    none = {"none": configs["reducer-none__budget-None__seed-0"]}
+    assert off_the_shelf(sweep, jobs, none, measure_anew=True, conf=None).keys() == none.keys()
+    assert len(asked) == 1  # the file has it
     assert (sweep / "figures" / "off_the_shelf.png").is_file()
     assert (sweep / "figures" / "frontier.png").is_file()
     text = paths[-1].read_text()
