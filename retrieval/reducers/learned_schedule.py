@@ -87,7 +87,7 @@ class LearnedSchedule(nn.Module):
 
     def _probabilities(self) -> Float[Tensor, "choice candidate"]:
         """Candidate k keeps k + 1 patches."""
-        return (SPEED * torch.stack(list(self.logits))).softmax(dim=1)
+        return (SPEED * torch.stack(list(self.logits)).float()).softmax(dim=1)
 
     def _kept(self, probabilities: Float[Tensor, "choice candidate"]) -> Float[Tensor, " choice"]:
         """Patches kept: the expectation, rounded up, with the gradient of the expectation."""
