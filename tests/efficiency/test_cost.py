@@ -43,7 +43,6 @@ TOWER = TowerShape(blocks=8, width=16, patches=10, head_width=8)
         (KMedoids(4, 6, 2, 7, distance="minkowski", p=1.0), 0),
         (Spectral(frames=4, block=6, num_segments=2, num_clusters=7), 2 * 20**2 * (16 + 7)),
         (FrameMerge(4, 6, 3, 0), 2 * 2 * 10 * 16),
-        (RLT(4, 255.0), 0),
         (ToMe(1), 4 * sum((n // 2) * (n - n // 2) * 8 for n in range(10, 2, -1))),
     ],
 )

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from retrieval import load_model
 from retrieval.reducers import RLT, Tokens
@@ -29,6 +30,7 @@ def drawn(videos: int, clips: int, class_tokens: int, patches: int) -> Tokens:
     return Tokens(x, size, clips, class_tokens, numbers.flatten().repeat(videos, 1))
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     st.integers(1, 2),
     st.integers(1, 3),
@@ -76,7 +78,8 @@ def test_appended_tokens_of_size_0_change_no_block(proportional):
     more = padded(tokens, 9)
     for block in range(tower.shape.blocks):
         tokens, more = tower.step(tokens, block), tower.step(more, block)
-        torch.testing.assert_close(more.x[:, :14], tokens.x, atol=1e-6, rtol=1e-6)
+        ours, theirs = (F.normalize(x, dim=-1) for x in (more.x[:, :14], tokens.x))
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
         assert more.x.isfinite().all()
 
 
