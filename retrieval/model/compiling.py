@@ -46,7 +46,7 @@ def compile_towers(model: CLIP, choice: str | bool, gmacs: float) -> None:
         raise UserError(f"compile=reduce-overhead: CUDA graphs are not to be had on {device.type}: take compile=true")
     seconds = gmacs * 1e9 / _speed(device)
     if choice == "auto":
-        reason = f"about {max(1, round(seconds)):,} s of work for this device, and it pays from {WORTHWHILE:.0f} s on"
+        reason = f"about {max(1.0, seconds):,.0f} s of work for this device, and it pays from {WORTHWHILE:.0f} s on"
         if seconds < WORTHWHILE:
             _log.info("compile=auto: no, %s", reason)
             return

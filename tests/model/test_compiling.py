@@ -29,18 +29,18 @@ def says(caplog, monkeypatch, tmp_path):
 
 
 def test_auto_compiles_long_jobs_alone(says, tmp_path):
-    assert says("auto", 100) == (
+    assert says("auto", 100.0) == (
         False,
         ["compile=auto: no, about 2 s of work for this device, and it pays from 300 s on"],
     )
-    compiled, (line,) = says("auto", 30_000)
+    compiled, (line,) = says("auto", 30_000.0)
     assert compiled
     assert line.startswith("compile=auto: block by block, about 500 s of work")
     assert str(tmp_path) in line
 
 
 def test_true_and_false_ask_for_no_reason(says):
-    assert says(True, 0)[0]
+    assert says(True, 0.0)[0]
     assert says(False, 1e9) == (False, [])
 
 
@@ -49,7 +49,7 @@ def test_without_a_compiler_a_line_says_that_nothing_is_compiled(says, monkeypat
         raise RuntimeError("No working C++ compiler found\nin a long list")
 
     monkeypatch.setattr(torch, "compile", fails)
-    compiled, (line,) = says(True, 0)
+    compiled, (line,) = says(True, 0.0)
     assert not compiled
     assert line == "compile: not here, so the towers run as they are: No working C++ compiler found"
 
@@ -59,7 +59,7 @@ def test_without_a_compiler_a_line_says_that_nothing_is_compiled(says, monkeypat
 )
 def test_an_impossible_choice_is_refused(choice, line):
     with pytest.raises(ValueError, match=line):
-        compile_towers(load_model("ViT-tiny-8"), choice, 0)
+        compile_towers(load_model("ViT-tiny-8"), choice, 0.0)
 
 
 def test_graphs_are_kept_where_caches_are_unless_a_folder_is_named(monkeypatch, tmp_path):
