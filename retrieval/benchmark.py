@@ -1,4 +1,4 @@
-"""`python -m retrieval.benchmark <what>`: our loading, clustering, ranks or towers, timed beside other ways."""
+"""`python -m retrieval.benchmark <what>`: loading, clustering, ranks, towers or the GPU, ours beside other ways."""
 
 from argparse import ArgumentParser
 from importlib import import_module
@@ -14,6 +14,10 @@ def main() -> None:
     benchmarks = parser.add_subparsers(dest="benchmark", required=True)
     clustering = "our clustering beside the published procedure: time, peak memory, and whether the medoids agree"
     configure_clustering(benchmarks.add_parser("clustering", help=clustering))
+    gpu = (
+        "encoding and training steps on the GPU in every way, beside the targets; where there is none a small CPU part"
+    )
+    configure_gpu(benchmarks.add_parser("gpu", help=gpu))
     loading = "videos per second from video files and from stored frames, beside a training step"
     configure_loading(benchmarks.add_parser("loading", help=loading))
     ranks = "ranks of both directions counted over blocks, beside those of a whole matrix that is sorted"
@@ -28,6 +32,12 @@ def configure_clustering(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--repeat", type=int, default=3, help="runs of each, of which the best counts (default 3)")
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: the CPU, and CUDA where there is one")
+
+
+def configure_gpu(parser: ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--output", type=Path, default=Path("gpu.md"), help="the table's file (default gpu.md)")
+    parser.add_argument("--minutes", type=float, default=5.0, help="begin no further case after so many (default 5)")
 
 
 def configure_loading(parser: ArgumentParser) -> None:
