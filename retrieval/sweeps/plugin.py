@@ -84,7 +84,7 @@ class JobSweeper(Sweeper):
         from retrieval.sweeps.budgets import settled
         from retrieval.sweeps.shares import Shares  # heavy, see above
 
-        stops: Any = OmegaConf.to_container(OmegaConf.create(self.stops), resolve=True)
+        stops: Any = OmegaConf.to_container(OmegaConf.create(dict(self.stops)), resolve=True)
         return settled(jobs, stops, self.tolerance, Shares(self._configured))
 
     def _configured(self, overrides: Sequence[str]) -> DictConfig:

@@ -59,7 +59,7 @@ def train(config: DictConfig) -> float:
 
     if not best.best_model_path:
         raise UserError("validation never ran, so no checkpoint was chosen: lower trainer.check_val_every_n_epoch")
-    metrics = trainer.test(module, data, ckpt_path=best.best_model_path, weights_only=True, verbose=False)[0]
+    metrics = dict(trainer.test(module, data, ckpt_path=best.best_model_path, weights_only=True, verbose=False)[0])
     content = read_checkpoint(Path(best.best_model_path))
     trained = trained_parameters(module.model)
     if lora_rank(module.model) is not None and trainer.is_global_zero:
@@ -101,7 +101,7 @@ def evaluate(asked: DictConfig) -> None:
     start = Start(facts | _sizes(config, module.model) | {"run": str(folder)})
     compilation = Compilation(config.compile, cost(module.model, config.data.frames, config.words))
     trainer = build_trainer(config, compilation, start)
-    metrics = trainer.test(module, data, verbose=False)[0]
+    metrics = dict(trainer.test(module, data, verbose=False)[0])
     results = Results.measured(
         metrics,
         measured_under(trainer, config, config.split, content),

@@ -62,14 +62,15 @@ def off_the_shelf(
     configs = {label: config for label, config in configs.items() if is_known(label, config, folder)}
     unreduced = [job for job in jobs if job.reducer == "none" and job.results and (job.folder / BEST).is_file()]
     of = {job.folder.name: job.results.metrics for job in unreduced if job.results}
-    what = {"models": of, "reducers": {label: plain(config.reducer) for label, config in configs.items()}}
+    reducers = {label: plain(config.reducer) for label, config in configs.items()}
+    what = {"models": of, "reducers": reducers}
     if found := _stored(folder / FILE, what):
         return found
     if not measure_anew:
         return None
     if not unreduced:
         raise UserError(f"{folder}: no job without a reducer has finished, in whose checkpoint to switch reducers on")
-    scores = measure([job.folder / BEST for job in unreduced], what["reducers"], conf)
+    scores = measure([job.folder / BEST for job in unreduced], reducers, conf)
     write_json(folder / FILE, what | {"scores": scores})
     return scores
 
