@@ -34,7 +34,8 @@ POINTS: dict[str, Any] = {
 
 def draw(rows: pd.DataFrame, knobs: list[str]) -> tuple[dict[str, Figure], list[str]]:
     """The pictures that a table gives, by their titles, and a sentence for each kind that it has no data for."""
-    figures, left_out = {}, []
+    figures: dict[str, Figure] = {}
+    left_out = []
     for cost in FRONTS.values():
         if rows.get(cost, pd.Series(dtype=float)).notna().any():
             figures |= {f"{title} against {cost}": trade_off(rows, cost, gain) for title, gain in GAINS.items()}

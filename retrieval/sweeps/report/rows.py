@@ -142,7 +142,7 @@ def _job_row(job: JobResult, columns: dict[str, str], protocol: int | None) -> d
     row = dict.fromkeys(columns.values()) | {columns[name]: values[name] for name in columns if name in values}
     row |= {"reducer": job.reducer, "state": job.state, "folder": job.folder.name, "protocol": protocol}
     row |= {column: metrics.get(name, float("nan")) for column, name in METRICS.items()}
-    row |= {column: costs.get(MEANS.get(column), costs.get(name, float("nan"))) for column, name in COSTS.items()}
+    row |= {column: costs.get(MEANS.get(column, name), costs.get(name, float("nan"))) for column, name in COSTS.items()}
     circumstances = {} if job.results is None else job.results.protocol.circumstances()
     return row | {f"protocol.{name}": text for name, text in circumstances.items()}
 
