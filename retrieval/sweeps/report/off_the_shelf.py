@@ -72,7 +72,7 @@ def off_the_shelf(
         return None
     if not unreduced:
         raise UserError(f"{folder}: no job without a reducer has finished, in whose checkpoint to switch reducers on")
-    scores = measure([job.folder / BEST for job in unreduced], what["reducers"], conf)
+    scores = measure([job.folder / BEST for job in unreduced], reducers, conf)
     write_json(folder / FILE, what | {"scores": scores})
     return scores
 
