@@ -62,10 +62,8 @@ def off_the_shelf(
     configs = {label: config for label, config in configs.items() if is_known(label, config, folder)}
     unreduced = [job for job in jobs if job.reducer == "none" and job.results and (job.folder / BEST).is_file()]
     of = {job.folder.name: job.results.metrics for job in unreduced if job.results}
-    what: dict[str, Any] = {
-        "models": of,
-        "reducers": {label: plain(config.reducer) for label, config in configs.items()},
-    }
+    reducers = {label: plain(config.reducer) for label, config in configs.items()}
+    what: dict[str, Any] = {"models": of, "reducers": reducers}
     if found := _stored(folder / FILE, what):
         return found
     if not measure_anew:
