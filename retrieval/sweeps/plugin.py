@@ -84,8 +84,8 @@ class JobSweeper(Sweeper):
         from retrieval.sweeps.budgets import settled
         from retrieval.sweeps.shares import Shares  # heavy, see above
 
-        stops: Any = OmegaConf.to_container(OmegaConf.create(dict(self.stops)), resolve=True)
-        return settled(jobs, stops, self.tolerance, Shares(self._configured))
+        stops: Any = OmegaConf.to_container(OmegaConf.create({"stops": self.stops}), resolve=True)
+        return settled(jobs, stops["stops"], self.tolerance, Shares(self._configured))
 
     def _configured(self, overrides: Sequence[str]) -> DictConfig:
         """The config that overrides make, with Hydra's own part, nothing resolved."""

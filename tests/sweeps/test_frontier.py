@@ -137,7 +137,7 @@ def test_the_report_measures_off_the_shelf_once_and_only_when_asked(sweep, monke
 def test_latency_of_a_reducer_that_looks_at_pixels_is_of_videos_as_still_as_those_measured():
     frames = torch.randint(0, 256, (2, 12, 3, 40, 40), dtype=torch.uint8)
     for kept in (25, 25 + 11 * 6, 25 * 12):
-        videos = standing_still(frames, 12 + kept, 25)
+        videos = standing_still(frames, 12.0 + kept, 25)
         lengths, _ = run_lengths(videos.float(), 25, threshold=0.0)
         assert (lengths > 0).sum((1, 2)).tolist() == [kept, kept]
 

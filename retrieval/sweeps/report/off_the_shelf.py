@@ -16,6 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.progress import Progress
+from torch.utils.data import DataLoader
 
 from retrieval.errors import UserError
 from retrieval.jobs import CONF
@@ -63,7 +64,7 @@ def off_the_shelf(
     unreduced = [job for job in jobs if job.reducer == "none" and job.results and (job.folder / BEST).is_file()]
     of = {job.folder.name: job.results.metrics for job in unreduced if job.results}
     reducers = {label: plain(config.reducer) for label, config in configs.items()}
-    what = {"models": of, "reducers": reducers}
+    what: dict[str, Any] = {"models": of, "reducers": reducers}
     if found := _stored(folder / FILE, what):
         return found
     if not measure_anew:
@@ -117,7 +118,7 @@ def _tester(checkpoint: Path, conf: Path | None) -> Callable[[Reducer], dict[str
     data = build_datamodule(config, model, test_split=config.split)
     data.prepare_data()
     data.setup("test")
-    batches = [list(loader) for loader in data.test_dataloader()]
+    batches = [DataLoader(list(loader), batch_size=None, collate_fn=_as_it_is) for loader in data.test_dataloader()]
     trainer = build_trainer(config)
 
     def test(reducer: Reducer) -> dict[str, float]:
@@ -128,6 +129,10 @@ def _tester(checkpoint: Path, conf: Path | None) -> Callable[[Reducer], dict[str
         return {name: round(logged[f"test/{name}"], 4) for name in METRICS.values()}
 
     return test
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 @contextmanager
