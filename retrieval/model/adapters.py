@@ -18,11 +18,10 @@ class AdaptedLinear(Linear):
     def forward(self, x: Float[Tensor, "... dim"], *arguments: Any, **knobs: Any) -> Float[Tensor, "... out"]:
         if self.disable_adapters or self.merged or arguments or knobs:
             return super().forward(x, *arguments, **knobs)
-        layer: Any = self.base_layer
-        result = layer(x)
+        result = self.base_layer(x)
         rows = result.flatten(0, -2)
         for adapter in self.active_adapters:
             low = self.lora_A[adapter](self.lora_dropout[adapter](x)).flatten(0, -2)
-            up = self.lora_B[adapter].weight.t().contiguous()
+            up = self.lora_B[adapter].get_parameter("weight").t().contiguous()
             rows = torch.addmm(rows, low, up, alpha=self.scaling[adapter])
         return rows.view_as(result)

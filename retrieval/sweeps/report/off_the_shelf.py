@@ -118,7 +118,10 @@ def _tester(checkpoint: Path, conf: Path | None) -> Callable[[Reducer], dict[str
     data = build_datamodule(config, model, test_split=config.split)
     data.prepare_data()
     data.setup("test")
-    batches = [DataLoader(list(loader), batch_size=None, collate_fn=_as_it_is) for loader in data.test_dataloader()]
+    batches: list[DataLoader[Any]] = [
+        DataLoader(list(loader), batch_size=None, collate_fn=_as_it_is)  # type: ignore[arg-type]
+        for loader in data.test_dataloader()
+    ]
     trainer = build_trainer(config)
 
     def test(reducer: Reducer) -> dict[str, float]:
