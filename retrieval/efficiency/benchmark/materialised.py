@@ -4,6 +4,8 @@ Attention with its logits and weights in memory, adapters added to queries, keys
 steps. TempMe's own code is no part of this; the same tower and reducer as ours run these blocks.
 """
 
+from typing import Any
+
 from jaxtyping import Float
 from open_clip.transformer import QuickGELU
 from torch import Tensor
@@ -22,9 +24,10 @@ class Materialised(Attention):
         key_bias: Float[Tensor, "batch token 1"] | None = None,
         causal: bool = False,
     ) -> tuple[Float[Tensor, "batch token dim"], Float[Tensor, "batch token key"]]:
-        q, k, v = self._heads(getattr(self.qkv, "base_layer", self.qkv)(x))
-        if hasattr(self.qkv, "lora_A"):
-            more = self._heads(self.qkv.lora_B[ADAPTER](self.qkv.lora_A[ADAPTER](x)))
+        projection: Any = self.qkv
+        q, k, v = self._heads(getattr(projection, "base_layer", projection)(x))
+        if hasattr(projection, "lora_A"):
+            more = self._heads(projection.lora_B[ADAPTER](projection.lora_A[ADAPTER](x)))
             q, k, v = q + more[0], k + more[1], v + more[2]
         logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
         if causal:
