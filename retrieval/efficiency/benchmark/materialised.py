@@ -10,7 +10,7 @@ from jaxtyping import Float
 from open_clip.transformer import QuickGELU
 from torch import Tensor
 
-from retrieval.model import CLIP
+from retrieval.model import CLIP, activations
 from retrieval.model.blocks import Attention
 from retrieval.model.tuning import ADAPTER
 
@@ -45,5 +45,6 @@ def materialise(model: CLIP) -> CLIP:
     """Let the blocks of both towers compute as the published code's do."""
     for block in (*model.visual.blocks, *model.text.blocks):
         block.attn.__class__ = Materialised
-        block.mlp.gelu = QuickGELU()
+        if isinstance(block.mlp.gelu, activations.QuickGELU):
+            block.mlp.gelu = QuickGELU()
     return model
