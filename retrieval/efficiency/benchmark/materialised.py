@@ -4,12 +4,13 @@ Attention with its logits and weights in memory, adapters added to queries, keys
 steps. TempMe's own code is no part of this; the same tower and reducer as ours run these blocks.
 """
 
+
 from jaxtyping import Float
 from open_clip.transformer import QuickGELU
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from retrieval.model import CLIP
+from retrieval.model import CLIP, activations
 from retrieval.model.blocks import Attention
 from retrieval.model.tuning import ADAPTER
 
@@ -50,5 +51,6 @@ def materialise(model: CLIP) -> CLIP:
     """Let the blocks of both towers compute as the published code's do."""
     for block in (*model.visual.blocks, *model.text.blocks):
         block.attn = Materialised(block.attn)  # type: ignore[assignment]
-        block.mlp.gelu = QuickGELU()
+        if isinstance(block.mlp.gelu, activations.QuickGELU):
+            block.mlp.gelu = QuickGELU()
     return model

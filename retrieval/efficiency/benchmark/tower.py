@@ -70,14 +70,14 @@ def run(arguments: Namespace) -> None:
 
 
 def _step(base: CLIP, way: Callable[[CLIP], None], stage: str, videos: int) -> Step:
-    """Encode videos, adapters merged; or train the adapters on pairs."""
+    """Encode videos, adapters merged, which the published code does not do; or train the adapters on pairs."""
     model = base.with_reducer(TempMe(FRAMES))
     frames = random_videos(model, videos, FRAMES)
-    if stage == "inference":
-        way(model)
-        return partial(_encode, model.eval(), frames)
-    lora(model)
+    if stage == "training" or way is published:
+        lora(model)
     way(model)
+    if stage == "inference":
+        return partial(_encode, model.eval(), frames)
     optimizer = AdamW([each for each in model.parameters() if each.requires_grad], lr=0.0)
     return partial(_train, model.train(), optimizer, frames)
 
