@@ -1,4 +1,4 @@
-"""`python -m retrieval.benchmark <what>`: loading of videos, clustering, ranks or the GPU, ours beside other ways."""
+"""`python -m retrieval.benchmark <what>`: loading, clustering, ranks, towers or the GPU, ours beside other ways."""
 
 from argparse import ArgumentParser
 from importlib import import_module
@@ -18,10 +18,12 @@ def main() -> None:
         "encoding and training steps on the GPU in every way, beside the targets; where there is none a small CPU part"
     )
     configure_gpu(benchmarks.add_parser("gpu", help=gpu))
-    loading = "videos per second from video files and from stored frames, beside what the model consumes"
+    loading = "videos per second from video files and from stored frames, beside a training step"
     configure_loading(benchmarks.add_parser("loading", help=loading))
     ranks = "ranks of both directions counted over blocks, beside those of a whole matrix that is sorted"
     configure_ranks(benchmarks.add_parser("ranks", help=ranks))
+    tower = "our towers beside the published procedure: as they are, compiled, checkpointed; and the first calls"
+    configure_tower(benchmarks.add_parser("tower", help=tower))
     arguments = parser.parse_args()
     import_module(f"retrieval.efficiency.benchmark.{arguments.benchmark}").run(arguments)
 
@@ -44,7 +46,8 @@ def configure_loading(parser: ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=16, help="videos that are generated (default 16)")
     parser.add_argument("--frames", type=int, default=12, help="frames per video (default 12)")
     parser.add_argument("--workers", type=int, nargs="+", help="worker counts (default 0, 1, 2, 4 … up to the cores)")
-    parser.add_argument("--backbone", default="ViT-B-32", help="the model that consumes (default ViT-B-32)")
+    backbone = "the model that trains: a name of open_clip's or a checkpoint of ours (default ViT-B-32)"
+    parser.add_argument("--backbone", default="ViT-B-32", help=backbone)
     parser.add_argument("--batch-size", type=int, default=8, help="videos per training step (default 8)")
 
 
@@ -54,6 +57,14 @@ def configure_ranks(parser: ArgumentParser) -> None:
     parser.add_argument("--captions", type=int, default=20_000, help="how many (default 20,000)")
     parser.add_argument("--dim", type=int, default=512, help="numbers of a feature (default 512)")
     parser.add_argument("--no-sorting", action="store_true", help="ours alone, where the matrix would not fit")
+
+
+def configure_tower(parser: ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--backbone", default="ViT-B-32-quickgelu", help="the model (default ViT-B-32-quickgelu)")
+    parser.add_argument("--videos", type=int, default=4, help="videos a batch (default 4)")
+    parser.add_argument("--rounds", type=int, default=5, help="that are timed (default 5)")
+    parser.add_argument("--whole", action="store_true", help="also compile whole towers, which takes minutes")
 
 
 if __name__ == "__main__":

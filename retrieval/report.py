@@ -12,6 +12,9 @@ def main() -> None:
     parser = ArgumentParser("python -m retrieval.report", description="Tell what a sweep has found.")
     parser.add_argument("folder", type=Path, help="the sweep's, such as runs/sweeps/ablation")
     parser.add_argument("--no-latency", action="store_true", help="leave out latency, which is measured here and now")
+    parser.add_argument(
+        "--off-the-shelf", action="store_true", help="measure too what the unreduced models lose with each reducer"
+    )
     parser.add_argument("--config-dir", type=Path, help="your own conf, if jobs were made with reducers that it names")
     arguments = parser.parse_args()
     from retrieval.sweeps.report import write_report
@@ -19,7 +22,8 @@ def main() -> None:
 
     if arguments.config_dir is not None:
         import_own(arguments.config_dir)
-    print(*write_report(arguments.folder, measure_latency=not arguments.no_latency), sep="\n")
+    latency, shelf = not arguments.no_latency, arguments.off_the_shelf
+    print(*write_report(arguments.folder, latency, shelf, arguments.config_dir), sep="\n")
 
 
 if __name__ == "__main__":

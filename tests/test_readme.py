@@ -1,5 +1,6 @@
 """What the READMEs show runs: Python as it stands, commands as far as composing their config, links and pictures."""
 
+import json
 import re
 import runpy
 import shlex
@@ -170,27 +171,43 @@ def test_the_version_is_one():
     assert citation["version"] == newest
 
 
-ONE_EPOCH = ["data.batch_size=8", "data.num_workers=0", "trainer.max_epochs=1"]
-FEW = ["data.corpus.train=16", "data.corpus.val=8", "data.corpus.test=8"]
-ONE_ROUND = ["backbone=tiny", "profile.batch_sizes=[1]", "profile.rounds=2", "profile.warmup=0", "profile.memory=false"]
+QUICK = ["data.batch_size=8", "data.num_workers=0", "trainer.max_epochs=1"]
+ONE_ROUND = ["backbone=tiny", "profile.batch_sizes=[1]", "profile.rounds=1", "profile.warmup=0", "profile.memory=false"]
+ONE_AFTER_THE_OTHER = """
+import runpy, shlex, sys
+for line in sys.argv[1:]:
+    name, *sys.argv[1:] = shlex.split(line)
+    runpy.run_module(f"retrieval.{name}", run_name="__main__")
+"""
+"""Runs commands in one process, so that what they import is loaded once."""
 
 
 @pytest.mark.slow
 def test_parts_from_outside_train_evaluate_draw_and_profile(outside):
-    """README's commands in the user's own folder, made quick."""
+    """README's commands in the user's own folder, made quick: one training with all parts, and what is done with its
+    checkpoint in a process that knows of them by the user's conf alone, given in both ways.
+    """
     write_videos(outside / "videos")
     own = [command for command in commands([FIRST]) if "--config-dir" in command[1]]
     (others,) = (arguments for _, arguments in own if "data=named_files" in arguments)
-    of_reducer = {name: arguments for name, arguments in own if arguments is not others}
+    shown = {name: arguments for name, arguments in own if arguments is not others}
+    as_search = [f"hydra.searchpath=[file://{outside / 'conf'}]", *shown["evaluate"][2:]]
+    assert shown["evaluate"][:2] == ["--config-dir", "conf"]
 
-    start(outside, "train", others, *ONE_EPOCH, f"data.root={outside / 'videos'}")
-    start(outside, "train", of_reducer["train"], *ONE_EPOCH, *FEW)
+    everything = [*shown["train"], *others[2:]]
+    start(outside, made("train", everything, *QUICK, f"data.root={outside / 'videos'}"))
     (checkpoint,) = outside.glob("runs/*keep_half*/*/checkpoints/best.ckpt")
-    start(outside, "evaluate", of_reducer["evaluate"], "data.num_workers=0", f"ckpt_path={checkpoint}")
     (video, *_) = outside.glob("videos/test/*.mp4")
-    start(outside, "draw", of_reducer["draw"], f"video={video}", f"ckpt_path={checkpoint}", "picture=tokens.png")
+    start(
+        outside,
+        made("evaluate", as_search, "data.num_workers=0", f"ckpt_path={checkpoint}"),
+        made("draw", shown["draw"], f"video={video}", f"ckpt_path={checkpoint}", "picture=tokens.png"),
+        made("profile", shown["profile"], *ONE_ROUND),
+    )
+    (metrics,) = outside.glob("runs/evaluate*keep_half*best_clip*/*/metrics.json")
+    found = json.loads(metrics.read_text())
+    assert (found["data"], found["protocol"]["videos"]) == ("named_files", 4)
     assert (outside / "tokens.png").is_file()
-    start(outside, "profile", of_reducer["profile"], *ONE_ROUND)
     assert [*outside.glob("runs/*profile*/*/profile.json")]
 
 
@@ -206,10 +223,14 @@ def write_videos(folder: Path) -> None:
             record.path.rename(folder / split / f"{record.captions[0].replace(' ', '_')}.mp4")
 
 
-def start(folder: Path, name: str, arguments: list[str], *more: str) -> None:
-    """Run a command as shown; what `more` sets anew takes the place of what is shown."""
+def made(name: str, arguments: list[str], *more: str) -> str:
+    """A command as shown; what `more` sets anew takes the place of what is shown."""
     keys = {knob.partition("=")[0] for knob in more}
-    kept = [word for word in arguments if word.partition("=")[0] not in keys]
-    command = [sys.executable, "-m", f"retrieval.{name}", *kept, *more]
+    return shlex.join([name, *(word for word in arguments if word.partition("=")[0] not in keys), *more])
+
+
+def start(folder: Path, *lines: str) -> None:
+    """Run commands in a process of their own."""
+    command = [sys.executable, "-c", ONE_AFTER_THE_OTHER, *lines]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
+    assert done.returncode == 0, f"{lines}: {done.stdout}{done.stderr}"

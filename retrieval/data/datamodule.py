@@ -24,7 +24,16 @@ from retrieval.data.batches import (
 from retrieval.data.corpora.base import Corpus, Record, check_choice, check_files
 from retrieval.data.dataset import EvaluationCaptions, EvaluationVideos, FrameReader, TrainingPairs
 from retrieval.data.decoder import CHECKS, Decoder, video_opener
-from retrieval.data.loading import EpochSampler, Loader, TrainingLoader, gathered, possible_batch_size, start_worker
+from retrieval.data.loading import (
+    EpochSampler,
+    Loader,
+    TrainingLoader,
+    check_workers,
+    gathered,
+    possible_batch_size,
+    start_worker,
+    worker_count,
+)
 from retrieval.data.notes import Remembering
 from retrieval.data.protocol import read_split
 from retrieval.data.querybank import BankCaptions
@@ -48,7 +57,7 @@ class RetrievalDataModule(L.LightningDataModule):
         augmentation: from the image size to the training transform of the frames of a video.
         batch_size: training videos per batch and device.
         eval_batch_size: videos, and captions, per batch and device in evaluation.
-        num_workers: processes that read videos, each with one decoding thread; 0: the main process.
+        num_workers: processes that read videos, one decoding thread each; 0: the main process; "auto": a core each.
         pairs: "video": each video once an epoch with a random caption; "caption": each of its captions once.
         val_split, test_split: the splits that validation and test read.
         held_out: share of the training videos that stand in for a validation split that the corpus does not have.
@@ -89,7 +98,7 @@ class RetrievalDataModule(L.LightningDataModule):
         augmentation: Callable[[int], Callable[[Tensor], Tensor]],
         batch_size: int,
         eval_batch_size: int,
-        num_workers: int,
+        num_workers: int | str,
         pairs: str,
         val_split: str,
         test_split: str,
@@ -115,9 +124,10 @@ class RetrievalDataModule(L.LightningDataModule):
         check_choice("on_error", on_error, ("raise", "skip"))
         check_choice("frames_from", frames_from, ("video", "store"))
         check_choice("check", check, CHECKS)
+        check_workers(num_workers)
         opener = video_opener(decoder, short_side, check, deadline)
-        minima = {"frames": 1, "batch_size": 1, "eval_batch_size": 1, "num_workers": 0, "short_side": 1, "bank_size": 1}
-        values = (frames, batch_size, eval_batch_size, num_workers, short_side, bank_size)
+        minima = {"frames": 1, "batch_size": 1, "eval_batch_size": 1, "short_side": 1, "bank_size": 1}
+        values = (frames, batch_size, eval_batch_size, short_side, bank_size)
         for (knob, minimum), value in zip(minima.items(), values, strict=True):
             if value is not None and value < minimum:
                 raise UserError(f"data.{knob}={value}, must be at least {minimum}")
@@ -191,7 +201,7 @@ class RetrievalDataModule(L.LightningDataModule):
         ranks = self.trainer.world_size if self.trainer else 1
         sampler = EpochSampler(dataset, ranks, self.trainer.global_rank if self.trainer else 0, self.seed)
         collate = partial(collate_training, tokenizer=self.tokenizer)
-        knobs = self._loader_knobs(self.num_workers)
+        knobs = self._loader_knobs(reads_videos=True)
         batch_size = possible_batch_size(self.batch_size, len(dataset), ranks)
         return TrainingLoader(dataset, batch_size, sampler=sampler, drop_last=True, collate_fn=collate, **knobs)
 
@@ -244,15 +254,19 @@ class RetrievalDataModule(L.LightningDataModule):
     def _evaluation_loaders(self, loader: str) -> list[DataLoader[Any]]:
         records = self._records(loader)
         videos = EvaluationVideos(records, self.evaluation_reader, self.on_error)
-        loaders = [self._in_order(videos, collate_videos, self.num_workers)]
+        loaders = [self._in_order(videos, collate_videos, reads_videos=True)]
         loaders.append(self._in_order(EvaluationCaptions(records), partial(collate_captions, tokenizer=self.tokenizer)))
         if self.bank is not None:
             loaders.append(self._in_order(self.bank, partial(collate_bank, tokenizer=self.tokenizer)))
         return loaders
 
-    def _in_order(self, dataset: Dataset[Any], collate: Callable[..., Batch], num_workers: int = 0) -> DataLoader[Any]:
-        return Loader(dataset, self.eval_batch_size, collate_fn=collate, **self._loader_knobs(num_workers))
+    def _in_order(
+        self, dataset: Dataset[Any], collate: Callable[..., Batch], reads_videos: bool = False
+    ) -> DataLoader[Any]:
+        return Loader(dataset, self.eval_batch_size, collate_fn=collate, **self._loader_knobs(reads_videos))
 
-    def _loader_knobs(self, num_workers: int) -> dict[str, Any]:
+    def _loader_knobs(self, reads_videos: bool) -> dict[str, Any]:
+        devices = self.trainer.num_devices if self.trainer else 1
+        num_workers = worker_count(self.num_workers, devices) if reads_videos else 0
         workers = {"num_workers": num_workers, "persistent_workers": num_workers > 0, "worker_init_fn": start_worker}
         return workers | {"pin_memory": torch.cuda.is_available()}

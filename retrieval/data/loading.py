@@ -21,6 +21,7 @@ from retrieval.orphans import end_with_parent
 
 LOST = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:exited unexpectedly|is killed by signal)")
 GO_ON = "ckpt_path=last goes on with a training, the same command with anything else"
+MOST_WORKERS = 8  # each holds batches ready: more are asked for by their number
 FEWEST_PAIRS = 2  # a contrastive loss needs a second video to tell a caption's own from
 
 
@@ -103,6 +104,29 @@ class TrainingLoader(Loader):
     def load_state_dict(self, state: dict[str, int]) -> None:
         if isinstance(self.sampler, EpochSampler):
             self.sampler.resume(state["epoch"], state["batches"] * (self.batch_size or 1))
+
+
+def check_workers(asked: int | str) -> None:
+    """Refuse what is no number of processes.
+
+    Raises:
+        UserError: neither 0 or more, nor "auto".
+    """
+    if asked != "auto" and (not isinstance(asked, int) or asked < 0):
+        raise UserError(f"data.num_workers={asked}: 0 or more processes, or auto")
+
+
+def worker_count(asked: int | str, devices: int = 1) -> int:
+    """How many processes read videos for one device.
+
+    Args:
+        asked: their number, or "auto": as many as the cores that this job may use, shared among its devices.
+        devices: of this job on this machine, each of which has readers of its own.
+    """
+    if isinstance(asked, int):
+        return asked
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max(cores // devices, 1), MOST_WORKERS)
 
 
 def lost_workers(pids: str) -> str:

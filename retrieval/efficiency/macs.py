@@ -39,12 +39,19 @@ def video_macs(
         lora_rank: rank of LoRA on queries, keys and values together (rank x width, 3 width x rank), where it runs
             beside the frozen projection; 0 where there is none or it is merged into the weights.
     """
-    macs = frames * patches * 3 * patch_size**2 * width
-    for attention, mlp in layouts:
-        macs += attention.clips * attention_macs(attention.tokens, width, lora_rank)
-        macs += mlp.clips * 2 * mlp.tokens * width * mlp_width
+    cut = frames * patches * 3 * patch_size**2 * width
     last = layouts[-1][1]
-    return macs + last.clips * last.class_tokens * width * output_dim
+    projected = last.clips * last.class_tokens * width * output_dim
+    return cut + blocks_macs(layouts, width, mlp_width, lora_rank) + projected
+
+
+def blocks_macs(layouts: Sequence[tuple[Layout, Layout]], width: int, mlp_width: int, lora_rank: int = 0) -> int:
+    """MACs of blocks whose attention and MLP work on these layouts; the rest as `video_macs`."""
+    return sum(
+        attention.clips * attention_macs(attention.tokens, width, lora_rank)
+        + mlp.clips * mlp_macs(mlp.tokens, width, mlp_width)
+        for attention, mlp in layouts
+    )
 
 
 def text_macs(
@@ -54,7 +61,7 @@ def text_macs(
 
     As `video_macs`; `projected` of the words go into the joint space.
     """
-    block = attention_macs(words, width, lora_rank) + 2 * words * width * mlp_width
+    block = attention_macs(words, width, lora_rank) + mlp_macs(words, width, mlp_width)
     return blocks * block + projected * width * output_dim
 
 
@@ -62,6 +69,11 @@ def attention_macs(tokens: int, width: int, lora_rank: int = 0) -> int:
     """MACs of self-attention over one sequence: queries, keys, values, their LoRA, the two products, the output."""
     projections = 4 * tokens * width**2 + 4 * tokens * width * lora_rank
     return projections + 2 * tokens**2 * width
+
+
+def mlp_macs(tokens: int, width: int, mlp_width: int) -> int:
+    """MACs of the MLP for so many tokens."""
+    return 2 * tokens * width * mlp_width
 
 
 def counted_macs(function: Callable[[], object]) -> int:

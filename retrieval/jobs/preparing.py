@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from retrieval.data import RetrievalDataModule
 from retrieval.data.corpora import Corpus, Record
+from retrieval.data.loading import worker_count
 from retrieval.data.store.preparation import Findings, prepare
 from retrieval.errors import UserError
 from retrieval.jobs.announcing import tell
@@ -26,7 +27,8 @@ def run_prepare(config: DictConfig) -> None:
     records = _records(corpus, list(config.splits))
     hold(Path(data.store.folder), "prepare job", "data.store.folder=<folder> writes elsewhere")
     folder = start_run(config)
-    findings = prepare(records, store, decoder, sampler, data.frames, data.num_workers, data.check, data.deadline)
+    workers = worker_count(data.num_workers)
+    findings = prepare(records, store, decoder, sampler, data.frames, workers, data.check, data.deadline)
     _write(findings, folder / "findings.json")
 
 

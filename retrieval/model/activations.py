@@ -21,7 +21,7 @@ class QuickGELU(nn.Module):
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         if torch.compiler.is_compiling():
             return x * torch.sigmoid(SLOPE * x)  # which a compiler fuses by itself
-        return _QuickGELU.apply(x)  # type: ignore[no-any-return]
+        return _QuickGELU.apply(x)
 
 
 class _QuickGELU(torch.autograd.Function):
@@ -33,5 +33,5 @@ class _QuickGELU(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return torch.ops.aten.silu_backward(gradient, *ctx.saved_tensors)

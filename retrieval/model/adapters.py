@@ -18,7 +18,8 @@ class AdaptedLinear(Linear):
     def forward(self, x: Float[Tensor, "... dim"], *arguments: Any, **knobs: Any) -> Float[Tensor, "... out"]:
         if self.disable_adapters or self.merged or arguments or knobs:
             return super().forward(x, *arguments, **knobs)
-        result = self.base_layer(x)
+        layer: Any = self.base_layer
+        result = layer(x)
         rows = result.flatten(0, -2)
         for adapter in self.active_adapters:
             low = self.lora_A[adapter](self.lora_dropout[adapter](x)).flatten(0, -2)

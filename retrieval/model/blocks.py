@@ -1,5 +1,6 @@
 """The transformer block of both towers: open_clip's own weights, with attention that also returns its keys."""
 
+import torch
 from jaxtyping import Float
 from open_clip import transformer
 from torch import Tensor, nn
@@ -26,21 +27,36 @@ class Attention(nn.Module):
         x: Float[Tensor, "batch token dim"],
         key_bias: Float[Tensor, "batch token 1"] | None = None,
         causal: bool = False,
-    ) -> tuple[Float[Tensor, "batch token dim"], Float[Tensor, "batch token key"]]:
+        class_rows: int = 0,
+    ) -> tuple[Float[Tensor, "batch token dim"], Float[Tensor, "batch token key"], Float[Tensor, "batch token"] | None]:
         """Attend.
 
         Args:
             x: the tokens.
             key_bias: added to the attention logits of each key token.
             causal: let tokens see only themselves and those before them.
+            class_rows: leading tokens whose attention is asked for.
 
         Returns:
-            The attended tokens, and the keys averaged over heads.
+            The attended tokens, the keys averaged over heads, and what the class rows attend to; None without any.
         """
         split = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)  # so that gradients come back in one copy
         q, k, v = (part.transpose(1, 2) for part in split)
         attended = attention(q, k, v, key_bias, causal)
-        return self.out(attended.transpose(1, 2).flatten(2)), k.mean(dim=1)
+        seen = row_attention(q[:, :, :class_rows], k, key_bias) if class_rows else None
+        return self.out(attended.transpose(1, 2).flatten(2)), k.mean(dim=1), seen
+
+
+def row_attention(
+    q: Float[Tensor, "batch head row channel"],
+    k: Float[Tensor, "batch head token channel"],
+    key_bias: Float[Tensor, "batch token 1"] | None,
+) -> Float[Tensor, "batch token"]:
+    """The softmax weights of these rows alone, averaged over heads and rows, in float32 at least."""
+    logits = (q @ k.transpose(2, 3)).to(torch.promote_types(q.dtype, torch.float32)) * q.shape[-1] ** -0.5
+    if key_bias is not None:
+        logits = logits + key_bias.transpose(1, 2).unsqueeze(1)
+    return logits.softmax(dim=-1).mean(dim=(1, 2))
 
 
 class Block(nn.Module):
@@ -72,10 +88,11 @@ class Block(nn.Module):
         x: Float[Tensor, "batch token dim"],
         key_bias: Float[Tensor, "batch token 1"] | None = None,
         causal: bool = False,
-    ) -> tuple[Float[Tensor, "batch token dim"], Float[Tensor, "batch token key"]]:
-        """The first half, with its residual; also the keys."""
-        attended, keys = self.attn(self.ln_1(x), key_bias, causal)
-        return x + self.ls_1(attended), keys
+        class_rows: int = 0,
+    ) -> tuple[Float[Tensor, "batch token dim"], Float[Tensor, "batch token key"], Float[Tensor, "batch token"] | None]:
+        """The first half, with its residual; also the keys, and what the class rows attend to."""
+        attended, keys, seen = self.attn(self.ln_1(x), key_bias, causal, class_rows)
+        return x + self.ls_1(attended), keys, seen
 
     @half
     def feed_forward(self, x: Float[Tensor, "batch token dim"]) -> Float[Tensor, "batch token dim"]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from retrieval.heads import Head
 from retrieval.model.families.open_clip import Architecture, supported
 from retrieval.model.text import TextTower, Tokenizer
-from retrieval.model.video import VideoTower
+from retrieval.model.video import VideoTower, Watch
 from retrieval.reducers import Reducer
 
 Frames = UInt8[Tensor, "video frame 3 height width"] | Float[Tensor, "video frame 3 height width"]
@@ -36,7 +36,8 @@ class CLIP(nn.Module):
         super().__init__()
         theirs = supported(clip)
         self.architecture = architecture
-        self.visual = VideoTower(theirs.visual, reducer)
+        red, green, blue = architecture.image_std
+        self.visual = VideoTower(theirs.visual, reducer, (255 * red, 255 * green, 255 * blue))
         self.text = TextTower(theirs)
         head.build(self.embed_dim, self.text.positional_embedding, self.text.blocks)  # type: ignore[arg-type]
         self.head = head
@@ -54,13 +55,14 @@ class CLIP(nn.Module):
             return frames
         return (frames.float() / 255 - self.image_mean.float()) / self.image_std.float()
 
-    def encode_video(self, frames: Frames) -> Float[Tensor, "video ..."]:
+    def encode_video(self, frames: Frames, watch: Watch | None = None) -> Float[Tensor, "video ..."]:
         """What the head keeps of videos; with `Mean` their feature, not normalised.
 
         Args:
             frames: bytes of square frames of `image_size` pixels, or such frames after `pixels`.
+            watch: see `VideoTower.forward`.
         """
-        return self.head.video(self.visual(self.pixels(frames)))
+        return self.head.video(self.visual(self.pixels(frames), watch))
 
     def encode_text(self, token_ids: Int[Tensor, "text word"]) -> Float[Tensor, "text ..."]:
         """What the head keeps of captions; with `Mean` their feature, not normalised."""

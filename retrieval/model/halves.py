@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import cache, wraps
-from itertools import chain
 from typing import Any, TypeVar
 
 import torch
@@ -23,13 +22,20 @@ def half(method: Half) -> Half:
     """
 
     @wraps(method)
-    def run(block: Any, *arguments: Any, **knobs: Any) -> Any:
-        call = _compiled(method) if block.compiled else method
+    def run(block: Any, x: torch.Tensor, *arguments: Any, **knobs: Any) -> Any:
+        call = _compiled(method) if block.compiled and not _begins_gradients(block, x) else method
         if block.checkpointed and block.training and torch.is_grad_enabled():
-            return checkpoint(call, block, *arguments, use_reentrant=False, **knobs)
-        return call(block, *arguments, **knobs)
+            return checkpoint(call, block, x, *arguments, use_reentrant=False, **knobs)
+        return call(block, x, *arguments, **knobs)
 
     return run  # type: ignore[return-value]
+
+
+def _begins_gradients(block: nn.Module, x: torch.Tensor) -> bool:
+    """Whether it is the first block that trains: one in a tower, not worth graphs of its own."""
+    if x.requires_grad or not torch.is_grad_enabled():
+        return False
+    return any(weight.requires_grad for weight in block.parameters())
 
 
 @cache
@@ -42,11 +48,11 @@ def compile_blocks(model: nn.Module) -> None:
     """Let all blocks of both towers run compiled from now on; they are when first called."""
     config = torch._dynamo.config
     config.cache_size_limit = max(64, config.cache_size_limit)  # towers, precisions, with and without gradients
-    for block in _blocks(model):
+    for block in _blocks(model, 1):
         block.compiled = True
 
 
-def checkpoint_blocks(model: nn.Module, every: bool | int) -> None:
+def checkpoint_blocks(model: nn.Module, every: Any) -> None:
     """Keep of every n-th block of both towers only what its halves are given, and compute the rest again going back.
 
     Args:
@@ -58,10 +64,13 @@ def checkpoint_blocks(model: nn.Module, every: bool | int) -> None:
     """
     if not isinstance(every, bool | int) or (every is not False and every < 1):
         raise UserError(f"backbone.checkpointing={every}: true, false, or n for every n-th block")
-    for tower in ("visual", "text"):
-        for number, block in enumerate(model.get_submodule(f"{tower}.blocks").children()):
-            block.checkpointed = every is not False and number % every == 0  # type: ignore[assignment]
+    for block in _blocks(model, 1):
+        block.checkpointed = False
+    for block in _blocks(model, int(every)) if every else ():
+        block.checkpointed = True
 
 
-def _blocks(model: nn.Module) -> chain[Any]:
-    return chain(*(model.get_submodule(f"{tower}.blocks").children() for tower in ("visual", "text")))
+def _blocks(model: nn.Module, every: int) -> list[Any]:
+    """Every n-th block of both towers."""
+    towers = [list(model.get_submodule(f"{tower}.blocks").children()) for tower in ("visual", "text")]
+    return [block for tower in towers for block in tower[::every]]

@@ -7,11 +7,11 @@ import torch
 _log = logging.getLogger(__name__)
 
 
-def resolved(precision: str, device_type: str) -> str:
+def resolved(precision: str | None, device_type: str) -> str | None:
     """Lightning's name of a precision; where it is `auto`, of the one that suits this machine, and a line says which.
 
     Args:
-        precision: one of Lightning's, or auto: bf16-mixed where bfloat16 is native, 32-true elsewhere.
+        precision: one of Lightning's, which stays, or auto: bf16-mixed where bfloat16 is native, 32-true elsewhere.
         device_type: `cpu`, `cuda` …
     """
     if precision != "auto":

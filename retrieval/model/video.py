@@ -1,6 +1,6 @@
 """The video tower: CLIP's vision transformer over all frames, with a reducer's two hooks in every block."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -11,9 +11,17 @@ from retrieval.errors import UserError
 from retrieval.model.blocks import Block
 from retrieval.reducers import Reducer, Tokens, TowerShape
 
+Watch = Callable[[Tokens, Tokens], None]
+"""Is shown the tokens that a block's attention, and then its MLP, work on."""
+
 
 class VideoTower(nn.Module):
     """Embed, and for each block: `before_attention`, attend, `after_attention`, MLP; then project the class tokens.
+
+    Args:
+        theirs: open_clip's tower, whose weights it takes over.
+        reducer: the token reducer.
+        byte_steps: see `TowerShape`.
 
     Raises:
         UserError: a reducer whose settings do not fit the tower.
@@ -22,7 +30,7 @@ class VideoTower(nn.Module):
     conv1: nn.Conv2d
     blocks: Sequence[Block]
 
-    def __init__(self, theirs: VisionTransformer, reducer: Reducer) -> None:
+    def __init__(self, theirs: VisionTransformer, reducer: Reducer, byte_steps: tuple[float, float, float]) -> None:
         super().__init__()
         self.conv1, self.ln_pre, self.ln_post = theirs.conv1, theirs.ln_pre, theirs.ln_post
         self.class_embedding, self.positional_embedding = theirs.class_embedding, theirs.positional_embedding
@@ -30,7 +38,9 @@ class VideoTower(nn.Module):
         self.blocks = nn.ModuleList(map(Block, theirs.transformer.resblocks))  # type: ignore[assignment]
         self.patch_size: int = theirs.conv1.kernel_size[0]
         patches, width = theirs.positional_embedding[1:].shape
-        self.shape = TowerShape(len(self.blocks), width, patches, width // self.blocks[0].attn.heads)
+        first = self.blocks[0]
+        head_width, mlp_ratio = width // first.attn.heads, first.mlp_width / width
+        self.shape = TowerShape(len(self.blocks), width, patches, head_width, byte_steps, mlp_ratio)
         self.set_reducer(reducer)
 
     def set_reducer(self, reducer: Reducer) -> None:
@@ -43,11 +53,18 @@ class VideoTower(nn.Module):
         reducer.build(self.shape, positions)
         self.reducer = reducer.to(positions.device, positions.dtype)
 
-    def forward(self, frames: Float[Tensor, "video frame 3 height width"]) -> Float[Tensor, "video clip dim"]:
-        """The projected class tokens of the tower's last block, not normalised: one a frame or one a segment."""
+    def forward(
+        self, frames: Float[Tensor, "video frame 3 height width"], watch: Watch | None = None
+    ) -> Float[Tensor, "video clip dim"]:
+        """The projected class tokens of the tower's last block, not normalised: one a frame or one a segment.
+
+        Args:
+            frames: normalised.
+            watch: is shown the tokens that each block's attention and its MLP work on.
+        """
         tokens = self.embed(frames)
         for block in range(len(self.blocks)):
-            tokens = self.step(tokens, block)
+            tokens = self.step(tokens, block, watch)
         class_tokens = tokens.x[:, : tokens.class_tokens].reshape(len(frames), -1, tokens.x.shape[-1])
         return self.ln_post(class_tokens) @ self.proj
 
@@ -56,16 +73,20 @@ class VideoTower(nn.Module):
         tokens = self.embed(frames, keep_source=True)
         return [tokens := self.step(tokens, block) for block in range(len(self.blocks))]
 
-    def step(self, tokens: Tokens, block: int) -> Tokens:
+    def step(self, tokens: Tokens, block: int, watch: Watch | None = None) -> Tokens:
         """One block with its two hooks."""
-        tokens = self.reducer.before_attention(tokens, block)
-        key_bias = tokens.size.log() if self.reducer.proportional_attention else None
-        x, keys = self.blocks[block].attend(tokens.x, key_bias)
-        tokens = self.reducer.after_attention(tokens.with_x(x), keys, block)
+        attention = tokens = self.reducer.before_attention(tokens, block)
+        class_rows = tokens.class_tokens if self.reducer.wants_class_attention else 0
+        key_bias = self.reducer.key_bias(tokens)
+        x, keys, seen = self.blocks[block].attend(tokens.x, key_bias, class_rows=class_rows)
+        asked = () if seen is None else (seen,)
+        tokens = self.reducer.after_attention(tokens.with_x(x), keys, block, *asked)
+        if watch is not None:
+            watch(attention, tokens)
         return tokens.with_x(self.blocks[block].feed_forward(tokens.x))
 
     def embed(self, frames: Float[Tensor, "video frame 3 height width"], keep_source: bool = False) -> Tokens:
-        """Cut all frames into patches and put a class token before those of each frame.
+        """Cut all frames into patches, put a class token before those of each frame, and let the reducer see both.
 
         Raises:
             UserError: another number of frames than the reducer is made for.
@@ -82,4 +103,4 @@ class VideoTower(nn.Module):
         if keep_source:
             index = torch.arange(count * x.shape[1], device=x.device).unflatten(0, (count, -1))
             source = index[:, 1:].reshape(1, -1).repeat(videos, 1)
-        return Tokens(x, size, clips=count, source=source)
+        return self.reducer.before_blocks(Tokens(x, size, clips=count, source=source), frames)

@@ -27,7 +27,9 @@ def draw_reduction(model: CLIP, frames: UInt8[Tensor, "frame 3 height width"]) -
 
 
 def reducing_blocks(model: CLIP, frames: int) -> list[int]:
-    """The blocks that leave another layout of tokens than they were given."""
-    after = [layout for _, layout in plan(model.visual.reducer, model.visual.shape, frames)]
+    """The blocks that leave another layout of tokens than they were given; the first where pixels decide before it."""
+    reducer = model.visual.reducer
+    after = [layout for _, layout in plan(reducer, model.visual.shape, frames)]
     before = [Layout(frames, model.visual.shape.patches), *after]
-    return [block for block, layout in enumerate(after) if layout != before[block]]
+    first = range(int(reducer.ragged))
+    return [block for block, layout in enumerate(after) if layout != before[block] or block in first]

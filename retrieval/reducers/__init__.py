@@ -2,8 +2,14 @@
 
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, plan
 from retrieval.reducers.chain import Chain
+from retrieval.reducers.diffrate import DiffRate
+from retrieval.reducers.evit import EViT
+from retrieval.reducers.frame_merge import FrameMerge
 from retrieval.reducers.kmedoids import KMedoids
+from retrieval.reducers.pitome import PiToMe
 from retrieval.reducers.pooling import Pooling
+from retrieval.reducers.random import RandomPatches
+from retrieval.reducers.rlt import RLT
 from retrieval.reducers.sparse_sampling import SparseSampling
 from retrieval.reducers.spectral import Spectral
 from retrieval.reducers.tempme import TempMe
@@ -12,10 +18,16 @@ from retrieval.reducers.token_shift import TokenShift
 from retrieval.reducers.tome import ToMe
 
 __all__ = [
+    "RLT",
     "Chain",
+    "DiffRate",
+    "EViT",
+    "FrameMerge",
     "KMedoids",
     "Layout",
+    "PiToMe",
     "Pooling",
+    "RandomPatches",
     "Reducer",
     "SparseSampling",
     "Spectral",

@@ -1,11 +1,13 @@
 """The contract: a video is a bag of tokens on its way through CLIP, and a reducer decides which of them travel on.
 
 A reducer acts at two places of every block, before its attention and between its attention and its MLP, and says for
-both, from its settings alone, how many tokens it leaves. It never sees CLIP, a dataset or a config.
+both, from its settings alone, how many tokens it leaves. One that decides by the pixels acts before the first block and
+says how many it leaves at the most. It never sees CLIP, a dataset or a config.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -30,12 +32,18 @@ class Layout:
 
 @dataclass(frozen=True)
 class TowerShape:
-    """What a reducer may know of the video tower: its blocks, its width and the patches of a frame."""
+    """What a reducer may know of the video tower: its blocks, their width, and the patches of a frame.
+
+    `byte_steps` tells the pixels' unit: how many of a byte's 255 steps one unit of each normalised colour is;
+    `mlp_ratio` is how many times as wide the MLP is between its layers.
+    """
 
     blocks: int
     width: int
     patches: int
     head_width: int = 64
+    byte_steps: tuple[float, float, float] = (255.0, 255.0, 255.0)
+    mlp_ratio: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -44,11 +52,13 @@ class Tokens:
 
     Attributes:
         x: the tokens of the clips of all videos; the clips of a video are neighbours, class tokens come first.
-        size: how many input patches each token stands for.
+        size: how many input patches each token stands for. 0 is padding: it gets no attention, merges with nothing, is
+            no patch's source and stands behind all other tokens of its clip; class tokens never are.
         clips: clips per video: the number of frames at the start, 1 when all are joined.
         class_tokens: leading class tokens of each clip: 1 at the start.
         source: for each input patch the token that it went into, as clip * tokens per clip + token; -1 where it was
             dropped. Kept only when asked for (pictures).
+        padded: whether there may be padding, because a reducer is ragged.
     """
 
     x: Float[Tensor, "clip token dim"]
@@ -56,6 +66,7 @@ class Tokens:
     clips: int
     class_tokens: int = 1
     source: Int[Tensor, "video patch"] | None = None
+    padded: bool = False
 
     @property
     def layout(self) -> Layout:
@@ -63,7 +74,16 @@ class Tokens:
 
     def with_x(self, x: Float[Tensor, "clip token dim"]) -> "Tokens":
         """The same tokens with new values."""
-        return Tokens(x, self.size, self.clips, self.class_tokens, self.source)
+        return Tokens(x, self.size, self.clips, self.class_tokens, self.source, self.padded)
+
+    def live(self) -> Int[Tensor, "clip kept"]:
+        """Positions for `select` that put padding behind the other tokens and cut all clips to the longest of them.
+
+        How long that is, is the one number of a batch that has to be waited for where a reducer is `ragged`.
+        """
+        alive = self.size[..., 0] > 0
+        longest = int(alive.sum(1).max())
+        return alive.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :longest]
 
     def select(self, index: Int[Tensor, "clip kept"] | Int[Tensor, " kept"] | Sequence[int]) -> "Tokens":
         """Keep these tokens of every clip and drop the others; values, sizes and sources travel together.
@@ -81,7 +101,13 @@ class Tokens:
         size = self.size.gather(1, kept.unsqueeze(2))
         places = torch.arange(kept.shape[1], device=kept.device).expand_as(kept)
         destination = torch.full(self.x.shape[:2], -1, device=kept.device).scatter(1, kept, places)
-        return Tokens(x, size, self.clips, self.class_tokens, self.moved(destination, kept.shape[1]))
+        source = self.moved(destination, kept.shape[1])
+        return Tokens(x, size, self.clips, self.class_tokens, source, self.padded)
+
+    def select_patches(self, index: Int[Tensor, "clip kept"]) -> "Tokens":
+        """Keep the class tokens and these patches of every clip, counted from its first patch."""
+        fixed = torch.arange(self.class_tokens, device=index.device).expand(len(index), -1)
+        return self.select(torch.cat([fixed, index + self.class_tokens], dim=1))
 
     def moved(self, destination: Int[Tensor, "clip token"], tokens: int) -> Int[Tensor, "video patch"] | None:
         """The sources once every token of a clip has gone to its `destination` in the same clip; None stays None.
@@ -110,10 +136,17 @@ class Reducer(nn.Module):
     Attributes:
         frames: the number of frames per video that the settings are made for; None where any will do.
         proportional_attention: whether log(size) of each key token is added to its attention logits (ToMe, eq. 1).
+        wants_class_attention: whether `after_attention` is also handed what the class token has attended to.
+        ragged: whether the number of its tokens depends on the pixels. Clips are then padded to the longest of a batch,
+            and layouts are upper bounds, reached where every video keeps the most.
+        takes_padding: whether it can act on padded clips, so that it may share a chain with a ragged one.
     """
 
     frames: int | None = None
     proportional_attention: bool = False
+    wants_class_attention: bool = False
+    ragged: bool = False
+    takes_padding: bool = False
 
     def build(self, tower: TowerShape, position_embedding: Float[Tensor, "patch dim"]) -> None:
         """Check the settings against the tower and make the parameters that need its sizes; called once.
@@ -130,6 +163,18 @@ class Reducer(nn.Module):
         """Its parameters that start as CLIP's own and go on training at the rate of these; all others are new."""
         return iter(())
 
+    def layout_before_blocks(self, layout: Layout) -> Layout:
+        """The layout that `before_blocks` makes of `layout`."""
+        return layout
+
+    def penalty(self) -> Float[Tensor, ""] | float:
+        """What training adds to its loss: a function of the reducer's parameters alone."""
+        return 0.0
+
+    def found(self) -> dict[str, Any]:
+        """The knobs that training has found, by name: with them the reducer does the same without its parameters."""
+        return {}
+
     def layout_before_attention(self, layout: Layout, block: int) -> Layout:
         """The layout that `before_attention` makes of `layout`; tokens per block and GMACs are told from it."""
         return layout
@@ -138,12 +183,27 @@ class Reducer(nn.Module):
         """The layout that `after_attention` makes of `layout`."""
         return layout
 
+    def before_blocks(self, tokens: Tokens, frames: Float[Tensor, "video frame 3 height width"]) -> Tokens:
+        """Reduce the input of the first block by the pixels, normalised as the tower is given them."""
+        return tokens
+
     def before_attention(self, tokens: Tokens, block: int) -> Tokens:
         """Reduce the input of a block."""
         return tokens
 
+    def key_bias(self, tokens: Tokens) -> Float[Tensor, "clip token 1"] | None:
+        """What is added to the attention logits of each key token: log(size), and -inf for padding in any case."""
+        if self.proportional_attention:
+            return tokens.size.log()
+        return (tokens.size > 0).to(tokens.size.dtype).log() if self.ragged else None
+
     def after_attention(self, tokens: Tokens, keys: Float[Tensor, "clip token key"], block: int) -> Tokens:
-        """Reduce between attention and MLP; `keys` are the attention's keys averaged over heads."""
+        """Reduce between attention and MLP; `keys` are the attention's keys averaged over heads.
+
+        A reducer with `wants_class_attention` takes a fourth argument, `class_attention: Float[Tensor, "clip token"]`:
+        the share of its attention that the class token gave to each token of its clip, averaged over heads (and over
+        class tokens where clips are joined).
+        """
         return tokens
 
 
@@ -156,7 +216,7 @@ def plan(reducer: Reducer, tower: TowerShape, frames: int) -> list[tuple[Layout,
     if reducer.frames not in (None, frames):
         raise UserError(f"{frames} frames per video, but reducer.frames={reducer.frames}: set both to the same number")
     layouts = []
-    layout = Layout(clips=frames, patches=tower.patches)
+    layout = reducer.layout_before_blocks(Layout(clips=frames, patches=tower.patches))
     for block in range(tower.blocks):
         attention = reducer.layout_before_attention(layout, block)
         layout = reducer.layout_after_attention(attention, block)

@@ -1,7 +1,8 @@
 """Several reducers in one tower, each working on what those before it leave."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -31,6 +32,10 @@ class Chain(Reducer):
         # Clips only become fewer, so the reducer that is made for the most of them comes first.
         self.frames = max((each.frames for each in reducers if each.frames is not None), default=None)
         self.proportional_attention = any(each.proportional_attention for each in reducers)
+        self.wants_class_attention = any(each.wants_class_attention for each in reducers)
+        self.ragged = any(each.ragged for each in reducers)
+        self.takes_padding = all(each.takes_padding for each in reducers)
+        _check_padding(reducers)
 
     def build(self, tower: TowerShape, position_embedding: Float[Tensor, "patch dim"]) -> None:
         for reducer in self.reducers:
@@ -39,6 +44,21 @@ class Chain(Reducer):
 
     def at_clips_rate(self) -> Iterator[nn.Parameter]:
         return (parameter for reducer in self.reducers for parameter in reducer.at_clips_rate())
+
+    def layout_before_blocks(self, layout: Layout) -> Layout:
+        for reducer in self.reducers:
+            layout = reducer.layout_before_blocks(layout)
+        return layout
+
+    def penalty(self) -> Float[Tensor, ""] | float:
+        return sum(reducer.penalty() for reducer in self.reducers)
+
+    def found(self) -> dict[str, Any]:
+        return {
+            f"reducers[{place}].{knob}": value
+            for place, reducer in enumerate(self.reducers)
+            for knob, value in reducer.found().items()
+        }
 
     def layout_before_attention(self, layout: Layout, block: int) -> Layout:
         for reducer in self.reducers:
@@ -50,19 +70,33 @@ class Chain(Reducer):
             layout = reducer.layout_after_attention(layout, block)
         return layout
 
+    def before_blocks(self, tokens: Tokens, frames: Float[Tensor, "video frame 3 height width"]) -> Tokens:
+        for reducer in self.reducers:
+            tokens = reducer.before_blocks(tokens, frames)
+        return tokens
+
     def before_attention(self, tokens: Tokens, block: int) -> Tokens:
         for reducer in self.reducers:
             tokens = reducer.before_attention(tokens, block)
         return tokens
 
-    def after_attention(self, tokens: Tokens, keys: Float[Tensor, "clip token key"], block: int) -> Tokens:
+    def after_attention(
+        self,
+        tokens: Tokens,
+        keys: Float[Tensor, "clip token key"],
+        block: int,
+        class_attention: Float[Tensor, "clip token"] | None = None,
+    ) -> Tokens:
         for reducer in self.reducers:
-            tokens = reducer.after_attention(tokens, keys, block)
+            asked = (class_attention,) if reducer.wants_class_attention else ()
+            tokens = reducer.after_attention(tokens, keys, block, *asked)
         return tokens
 
     def _check(self, layout: Layout, blocks: int) -> None:
         """Walk the tower, and see for each reducer whether it finds what it is made for."""
         fresh = {reducer for reducer in self.reducers if reducer.frames is not None}
+        for reducer in self.reducers:
+            layout = self._step(reducer, partial(_before_blocks, reducer), layout, 0, fresh)
         for block in range(blocks):
             merged = None
             for reducer in self.reducers:
@@ -99,6 +133,20 @@ class Chain(Reducer):
                     f"finds {layout.clips} clips: set its frames, and what must divide them, to {layout.clips}"
                 )
         return left
+
+
+def _before_blocks(reducer: Reducer, layout: Layout, block: int) -> Layout:
+    return reducer.layout_before_blocks(layout)
+
+
+def _check_padding(reducers: Sequence[Reducer]) -> None:
+    ragged = next((reducer for reducer in reducers if reducer.ragged), None)
+    unfit = next((reducer for reducer in reducers if not reducer.takes_padding), None)
+    if ragged is not None and unfit is not None:
+        raise UserError(
+            f"reducer.reducers: {_name(ragged)} leaves clips of different lengths, padded, which {_name(unfit)} cannot "
+            "act on: take ToMe or TempMe beside it, or a reducer with takes_padding = True"
+        )
 
 
 def _name(reducer: Reducer) -> str:

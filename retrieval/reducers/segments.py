@@ -20,7 +20,7 @@ Schedule = int | Sequence[int]
 """A knob: a number, or a list with one for each block that acts."""
 
 
-def acting_blocks(block: Schedule) -> list[int]:
+def acting_blocks(block: Schedule, knob: str = "block") -> list[int]:
     """The blocks that act, ascending.
 
     Raises:
@@ -28,7 +28,7 @@ def acting_blocks(block: Schedule) -> list[int]:
     """
     blocks = [block] if isinstance(block, int) else list(block)
     if not blocks or blocks[0] < 0 or blocks != sorted(set(blocks)):
-        raise UserError(f"reducer.block={block}: blocks are counted from 0 and must ascend")
+        raise UserError(f"reducer.{knob}={block}: blocks are counted from 0 and must ascend")
     return blocks
 
 
@@ -47,14 +47,14 @@ def per_block(block: Schedule, knob: str, value: Schedule) -> dict[int, int]:
     return dict(zip(blocks, values, strict=True))
 
 
-def check_blocks(blocks: Sequence[int], tower: TowerShape) -> None:
+def check_blocks(blocks: Sequence[int], tower: TowerShape, knob: str = "block") -> None:
     """Check that the tower has the blocks that act.
 
     Raises:
         UserError: it ends before.
     """
     if any(block >= tower.blocks for block in blocks):
-        raise UserError(f"reducer.block={list(blocks)}, but the video tower has blocks 0 to {tower.blocks - 1}")
+        raise UserError(f"reducer.{knob}={list(blocks)}, but the video tower has blocks 0 to {tower.blocks - 1}")
 
 
 class SegmentReducer(Reducer):

@@ -10,11 +10,12 @@ from itertools import pairwise
 from math import prod
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from retrieval.errors import UserError
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape, plan
+from retrieval.reducers.joining import join, join_values, joined_layout
 from retrieval.reducers.tome import after_merging, merge_patches
 
 
@@ -38,6 +39,7 @@ class TempMe(Reducer):
     """
 
     frames: int
+    takes_padding = True
 
     def __init__(
         self,
@@ -56,8 +58,7 @@ class TempMe(Reducer):
         self.frames = frames
         self.joins = dict(zip(join_blocks, join_clips, strict=True))
         self.image_merge = image_merge
-        self.merge_ratio = merge_ratio
-        self.intra_merge_ratio = intra_merge_ratio
+        self.across, self.within = float(merge_ratio), float(intra_merge_ratio)
         self.learns_positions = positions
         self.proportional_attention = proportional_attention
         self.positions = nn.ParameterDict()
@@ -76,66 +77,31 @@ class TempMe(Reducer):
     def layout_before_attention(self, layout: Layout, block: int) -> Layout:
         if block not in self.joins:
             return layout
-        joined = _joined(layout, self.joins[block])
-        return after_merging(joined, _share(joined, self.merge_ratio))
+        return after_merging(joined_layout(layout, self.joins[block]), self.across)
 
     def layout_after_attention(self, layout: Layout, block: int) -> Layout:
-        return after_merging(layout, self._merges_inside(layout, block))
+        return after_merging(layout, self._merges_inside(block))
 
     def before_attention(self, tokens: Tokens, block: int) -> Tokens:
         """Join neighbouring clips and merge across them, matched on the tokens before their position is added."""
         if block not in self.joins:
             return tokens
-        metric = _join_clips(tokens.x, tokens.class_tokens, self.joins[block])
+        metric = join_values(tokens.x, tokens.class_tokens, self.joins[block])
         if self.learns_positions:
             x = tokens.x.unflatten(0, (-1, tokens.clips)) + self.positions[str(block)]
             tokens = tokens.with_x(x.flatten(0, 1))
-        joined = _join(tokens, self.joins[block])
-        return merge_patches(joined, metric, _share(joined.layout, self.merge_ratio))
+        joined = join(tokens, self.joins[block])
+        if joined.padded:
+            live = joined.live()
+            joined, metric = joined.select(live), metric.gather(1, live.unsqueeze(2).expand(-1, -1, metric.shape[2]))
+        return merge_patches(joined, metric, self.across)
 
     def after_attention(self, tokens: Tokens, keys: Float[Tensor, "clip token key"], block: int) -> Tokens:
-        return merge_patches(tokens, keys, self._merges_inside(tokens.layout, block))
+        return merge_patches(tokens, keys, self._merges_inside(block))
 
-    def _merges_inside(self, layout: Layout, block: int) -> int:
+    def _merges_inside(self, block: int) -> int | float:
         """Pairs to merge in each clip after attention."""
-        joined = any(join <= block for join in self.joins)
-        return _share(layout, self.intra_merge_ratio) if joined else self.image_merge
-
-
-def _share(layout: Layout, ratio: float) -> int:
-    """Pairs to merge in a clip: a share of all its tokens, class tokens counted."""
-    return int(layout.tokens * ratio)
-
-
-def _joined(layout: Layout, clips: int) -> Layout:
-    """The layout once every `clips` neighbouring clips are one."""
-    return Layout(layout.clips // clips, layout.patches * clips, layout.class_tokens * clips)
-
-
-def _join_clips(
-    x: Float[Tensor, "clip token dim"], class_tokens: int, clips: int
-) -> Float[Tensor, "joined_clip joined_token dim"]:
-    """Put every `clips` neighbouring clips together: their class tokens in clip order, then their patches."""
-    grouped = x.unflatten(0, (-1, clips))
-    return torch.cat([grouped[:, :, :class_tokens].flatten(1, 2), grouped[:, :, class_tokens:].flatten(1, 2)], dim=1)
-
-
-def _join(tokens: Tokens, clips: int) -> Tokens:
-    return Tokens(
-        x=_join_clips(tokens.x, tokens.class_tokens, clips),
-        size=_join_clips(tokens.size, tokens.class_tokens, clips),
-        clips=tokens.clips // clips,
-        class_tokens=tokens.class_tokens * clips,
-        source=None if tokens.source is None else _join_source(tokens.source, tokens.layout, clips),
-    )
-
-
-def _join_source(source: Int[Tensor, "video patch"], layout: Layout, clips: int) -> Int[Tensor, "video patch"]:
-    """Only patches have sources, so a token moves behind all class tokens of its joined clip."""
-    clip, token = source // layout.tokens, source % layout.tokens
-    patch = (clip % clips) * layout.patches + token - layout.class_tokens
-    joined = _joined(layout, clips)
-    return ((clip // clips) * joined.tokens + joined.class_tokens + patch).where(source >= 0, -1)
+        return self.within if any(joining <= block for joining in self.joins) else self.image_merge
 
 
 def _check_joins(frames: int, blocks: list[int], clips: list[int]) -> None:

@@ -11,6 +11,8 @@ from retrieval.reducers.temporal_shift import TemporalShift, shift
 class TokenShift(TemporalShift):
     """Shift the class tokens alone, before attention and once more before the MLP; settings as `TemporalShift`."""
 
+    takes_padding = True
+
     def before_attention(self, tokens: Tokens, block: int) -> Tokens:
         return self._shifted(tokens, block)
 

@@ -3,28 +3,64 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from retrieval.errors import UserError
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape
 from retrieval.reducers.matching import bipartite_match, destinations, merge
+from retrieval.reducers.padding import merge_to, padded_destinations
 
 
-def merge_patches(tokens: Tokens, metric: Float[Tensor, "clip token key"], merges: int) -> Tokens:
-    """Merge `merges` pairs of patches in every clip, but no more than it has pairs, matched on `metric`."""
-    merges = min(merges, tokens.layout.patches // 2)
-    if merges == 0:
+def pairs(tokens: int, class_tokens: int, merges: int | float) -> int:
+    """How many pairs a clip of so many tokens merges: those asked for, but half of its patches at the most.
+
+    A float asks for a share of all tokens of the clip, class tokens counted, as TempMe does.
+    """
+    asked = int(tokens * merges) if isinstance(merges, float) else merges
+    return min(asked, (tokens - class_tokens) // 2)
+
+
+def pairs_of_each(tokens: Int[Tensor, " clip"], class_tokens: int, merges: int | float) -> Int[Tensor, " clip"]:
+    """`pairs` of clips of different lengths."""
+    asked = (tokens.double() * merges).long() if isinstance(merges, float) else torch.full_like(tokens, merges)
+    return asked.minimum((tokens - class_tokens) // 2)
+
+
+def merge_patches(
+    tokens: Tokens,
+    metric: Float[Tensor, "clip token key"],
+    merges: int | float,
+    saliency: Float[Tensor, "clip patch"] | None = None,
+) -> Tokens:
+    """Merge `pairs` of patches in every clip, matched on `metric`; of a padded clip, as many as without its padding.
+
+    `saliency` says how much of each patch that merges is kept; clips must not be padded then.
+    """
+    most = pairs(tokens.layout.tokens, tokens.class_tokens, merges)
+    if most == 0:
         return tokens
-    matching = bipartite_match(metric, merges, tokens.class_tokens)
-    x, size = merge(matching, tokens.x, tokens.size)
+    if tokens.padded:
+        return _merge_padded(tokens, metric, merges, tokens.layout.tokens - most)
+    matching = bipartite_match(metric, most, tokens.class_tokens)
+    x, size = merge(matching, tokens.x, tokens.size, saliency)
     source = None if tokens.source is None else tokens.moved(destinations(matching), x.shape[1])
     return Tokens(x, size, tokens.clips, tokens.class_tokens, source)
 
 
-def after_merging(layout: Layout, merges: int) -> Layout:
+def _merge_padded(tokens: Tokens, metric: Float[Tensor, "clip token key"], merges: int | float, left: int) -> Tokens:
+    alive = tokens.size[..., 0] > 0
+    allowed = pairs_of_each(alive.sum(1), tokens.class_tokens, merges)
+    destination = padded_destinations(metric, alive, allowed, tokens.class_tokens)
+    x, size = merge_to(destination, tokens.x, tokens.size, left)
+    source = tokens.moved(destination, left)
+    return Tokens(x, size, tokens.clips, tokens.class_tokens, source, padded=True)
+
+
+def after_merging(layout: Layout, merges: int | float) -> Layout:
     """The layout that `merge_patches` leaves."""
-    return replace(layout, patches=layout.patches - min(merges, layout.patches // 2))
+    return replace(layout, patches=layout.patches - pairs(layout.tokens, layout.class_tokens, merges))
 
 
 class ToMe(Reducer):
@@ -35,13 +71,20 @@ class ToMe(Reducer):
             linearly from r (1 - inflection) in the first block on, so that 1 rises from 0 to 2 r and -1 falls from 2 r
             to 0. A block merges half of its patches at the most.
         proportional_attention: add log(size) to the attention logits (eq. 1).
+        saliency: weigh what merges by its saliency, see `foreground`.
 
     Raises:
         UserError: a negative number of merges, or an inflection beyond -1 and 1.
     """
 
-    def __init__(self, image_merge: int | Sequence[float | int] = 1, proportional_attention: bool = True) -> None:
+    def __init__(
+        self,
+        image_merge: int | Sequence[float | int] = 1,
+        proportional_attention: bool = True,
+        saliency: bool = False,
+    ) -> None:
         super().__init__()
+        self.wants_class_attention, self.takes_padding = saliency, not saliency
         self.merges, self.inflection = _schedule(image_merge)
         self.merges_of_block: list[int] = []
         self.proportional_attention = proportional_attention
@@ -52,8 +95,27 @@ class ToMe(Reducer):
     def layout_after_attention(self, layout: Layout, block: int) -> Layout:
         return after_merging(layout, self.merges_of_block[block])
 
-    def after_attention(self, tokens: Tokens, keys: Float[Tensor, "clip token key"], block: int) -> Tokens:
-        return merge_patches(tokens, keys, self.merges_of_block[block])
+    def after_attention(
+        self,
+        tokens: Tokens,
+        keys: Float[Tensor, "clip token key"],
+        block: int,
+        class_attention: Float[Tensor, "clip token"] | None = None,
+    ) -> Tokens:
+        salient = None if class_attention is None else foreground(class_attention[:, tokens.class_tokens :])
+        return merge_patches(tokens, keys, self.merges_of_block[block], salient)
+
+
+def foreground(class_attention: Float[Tensor, "clip patch"]) -> Float[Tensor, "clip patch"]:
+    """How much of each patch a merge keeps, from 0 (background) to 1, after vid-TLDR (Choi et al., CVPR 2024, sec. 4).
+
+    Scores below their mean are background and become 0; the others are sharpened to their distance from the mean, 1 at
+    the highest. The paper scores a patch by the entropy of its own row of attention, which fused kernels do not give;
+    what the class token attends to stands for it here.
+    """
+    score = class_attention.detach()
+    above = (score - score.mean(dim=1, keepdim=True)).clamp(min=0)
+    return above / above.amax(dim=1, keepdim=True).clamp(min=torch.finfo(score.dtype).tiny)
 
 
 def merges_per_block(merges: int, inflection: float, blocks: int) -> list[int]:

@@ -41,15 +41,25 @@ class JobSweeper(Sweeper):
     Args:
         grids: a list of products, see `retrieval.sweeps.grids.points`.
         params: knobs of every grid.
+        stops: settings between which those that meet a job's `budget` are looked for, by the reducer's option.
+        tolerance: how far from its budget a job's share of the unreduced GMACs may be.
     """
 
     hydra_context: HydraContext
     config: DictConfig
     launcher: Launcher
 
-    def __init__(self, grids: Sequence[Mapping[str, Any]] = (), params: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        grids: Sequence[Mapping[str, Any]] = (),
+        params: Mapping[str, Any] | None = None,
+        stops: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+        tolerance: float = 0.03,
+    ) -> None:
         self.grids = grids
         self.params = params or {}
+        self.stops = stops or {}
+        self.tolerance = tolerance
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
@@ -63,16 +73,31 @@ class JobSweeper(Sweeper):
 
         try:
             jobs = points(self.grids, self.params, arguments, partial(parse, loader=self.hydra_context.config_loader))
+            if self.stops:
+                jobs = self._settled(jobs)
             run_sweep(jobs, self._compose, self._launch)
         except UserError as error:
             sys.exit(f"error: {error}")
+
+    def _settled(self, jobs: Sequence[Point]) -> list[Point]:
+        """The jobs with settings that meet their budgets."""
+        from retrieval.sweeps.budgets import settled
+        from retrieval.sweeps.shares import Shares  # heavy, see above
+
+        stops: Any = OmegaConf.to_container(OmegaConf.create(dict(self.stops)), resolve=True)
+        return settled(jobs, stops, self.tolerance, Shares(self._configured))
+
+    def _configured(self, overrides: Sequence[str]) -> DictConfig:
+        """The config that overrides make, with Hydra's own part, nothing resolved."""
+        with _hydras_errors_as_ours(list(overrides)):
+            return self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
 
     def _compose(self, point: Point) -> DictConfig:
         """A job's config with all interpolations resolved, as it will be in its folder."""
         folder = str(Path(self.config.hydra.sweep.dir, point.name).absolute())
         outer = HydraConfig.instance().cfg
+        config = self._configured(point.overrides)
         with _hydras_errors_as_ours(list(point.overrides)):
-            config = self.hydra_context.config_loader.load_sweep_config(self.config, list(point.overrides))
             with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
                 config.hydra.runtime.output_dir = folder
             HydraConfig.instance().set_config(config)

@@ -23,12 +23,12 @@ class Compilation(L.Callback):
         self.choice = choice
         self.video, self.caption = costs["video_gmacs"], costs["text_gmacs"]
 
-    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
         loader: Any = trainer.train_dataloader
         pairs = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches * loader.batch_size
         compile_towers(module.model, self.choice, pairs * (self.video + self.caption) * (1 + BACKWARD))
 
-    def on_test_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_test_start(self, trainer: L.Trainer, module: Any) -> None:
         if not trainer.optimizers:  # after a training all has been decided
             videos, captions = trainer.datamodule.sizes()["test"]  # type: ignore[attr-defined]
             gmacs = videos * self.video + captions * self.caption

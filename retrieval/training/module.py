@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from retrieval.data.batches import BankBatch, CaptionBatch, TrainingBatch, VideoBatch
+from retrieval.efficiency.spent import LiveTokens, Spent
 from retrieval.errors import UserError
 from retrieval.metrics import RetrievalMetrics
 from retrieval.model import CLIP
@@ -60,6 +61,7 @@ class RetrievalModule(L.LightningModule):
         self.optimizer = optimizer
         self.loss = loss or Contrastive()
         self.metrics = metrics or RetrievalMetrics(similarity=model.head.similarity)
+        self.spent = Spent(model) if model.visual.reducer.ragged else None
         self.parts, self.experiment = dict(parts or {}), dict(experiment or {})
         self.seed = seed
         self.micro_batch = micro_batch
@@ -77,6 +79,7 @@ class RetrievalModule(L.LightningModule):
         video = self._encode(self.model.encode_video, batch.frames)
         text = self._encode(self.model.encode_text, batch.token_ids)
         loss = self.loss(self.model.head.similarity, text, video, self.model.logit_scale.exp())
+        loss = loss + self.model.visual.reducer.penalty()
         if not loss.isfinite():
             raise UserError(
                 f"the loss is {loss.item()} at step {self.global_step}: lower optimizer.lr or raise precision"
@@ -99,11 +102,20 @@ class RetrievalModule(L.LightningModule):
         """Encode a batch of the loader of videos, of captions or of a query bank."""
         match batch:
             case VideoBatch():
-                self.metrics.update_videos(self.model.encode_video(batch.frames), batch.video)
+                self.metrics.update_videos(self._encoded(batch.frames), batch.video)
             case CaptionBatch():
                 self.metrics.update_captions(self.model.encode_text(batch.token_ids), batch.caption, batch.video)
             case BankBatch():
                 self.metrics.update_bank(self.model.encode_text(batch.token_ids), batch.bank)
+
+    def _encoded(self, frames: Tensor) -> Tensor:
+        """What the head keeps of videos; what they take is added up where it depends on their pixels."""
+        if self.spent is None:
+            return self.model.encode_video(frames)
+        live = LiveTokens()
+        kept = self.model.encode_video(frames, live)
+        self.spent.update(live, *frames.shape[:2])
+        return kept
 
     def on_validation_epoch_end(self) -> None:
         self._log_metrics("val")
@@ -117,8 +129,11 @@ class RetrievalModule(L.LightningModule):
         self._log_metrics("test")
 
     def _log_metrics(self, split: str) -> None:
-        results = self.metrics.compute()
+        results: dict[str, Any] = self.metrics.compute()
         self.metrics.reset()
+        if self.spent is not None:
+            results |= self.spent.compute()
+            self.spent.reset()
         self.log_dict({f"{split}/{name}": value for name, value in results.items()}, sync_dist=True)
 
     def configure_optimizers(self) -> Any:

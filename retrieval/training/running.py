@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from retrieval.efficiency.cost import cost, trained_parameters
+from retrieval.efficiency.spent import MEANS
 from retrieval.errors import UserError
 from retrieval.jobs.keys import given_keys
 from retrieval.jobs.results import Results
@@ -28,6 +29,7 @@ from retrieval.training.building import (
 from retrieval.training.card import TrainingRecord, measured_under
 from retrieval.training.compilation import Compilation
 from retrieval.training.experiment import recalled
+from retrieval.training.found import keep_found
 from retrieval.training.start import Start
 from retrieval.training.usage import Usage
 
@@ -57,13 +59,13 @@ def train(config: DictConfig) -> float:
 
     if not best.best_model_path:
         raise UserError("validation never ran, so no checkpoint was chosen: lower trainer.check_val_every_n_epoch")
-    metrics = trainer.test(module, data, ckpt_path=best.best_model_path, weights_only=True, verbose=False)[0]
+    metrics = dict(trainer.test(module, data, ckpt_path=best.best_model_path, weights_only=True, verbose=False)[0])
     content = read_checkpoint(Path(best.best_model_path))
     trained = trained_parameters(module.model)
     if lora_rank(module.model) is not None and trainer.is_global_zero:
         save_adapter(module.model, folder / "adapter")
     merge_lora(module.model)
-    costs = cost(module.model, config.data.frames, config.words)
+    costs = _costs(config, module.model, metrics)
     log_summary(trainer, costs | {"trained_parameters": trained})
     results = Results.measured(
         metrics,
@@ -75,6 +77,7 @@ def train(config: DictConfig) -> float:
     )
     results.write(folder)
     results.show()
+    keep_found(module.model.visual.reducer, module.parts["reducer"], folder)
     return float(best.best_model_score or 0.0)
 
 
@@ -96,15 +99,15 @@ def evaluate(asked: DictConfig) -> None:
     folder = start_run(config)
     asked.run_dir = config.run_dir  # for who cleans up after a mistake
     start = Start(facts | _sizes(config, module.model) | {"run": str(folder)})
-    costs = cost(module.model, config.data.frames, config.words)
-    trainer = build_trainer(config, Compilation(config.compile, costs), start)
-    metrics = trainer.test(module, data, verbose=False)[0]
+    compilation = Compilation(config.compile, cost(module.model, config.data.frames, config.words))
+    trainer = build_trainer(config, compilation, start)
+    metrics = dict(trainer.test(module, data, verbose=False)[0])
     results = Results.measured(
         metrics,
         measured_under(trainer, config, config.split, content),
         **facts,
         checkpoint=config.ckpt_path or f"{config.backbone.source}, as it is",
-        cost=costs,
+        cost=_costs(config, module.model, metrics),
     )
     results.write(folder)
     results.show()
@@ -137,13 +140,21 @@ def _facts(config: DictConfig, model: CLIP, content: dict[str, Any] | None = Non
     return {group: str(name) for group, name in names.items()}
 
 
+def _costs(config: DictConfig, model: CLIP, logged: dict[str, Any]) -> dict[str, Any]:
+    """What encoding costs; where that depends on the pixels, at the most, and the means that are among the logged."""
+    means = {name: round(logged.pop(f"test/{name}"), 4) for name in MEANS if f"test/{name}" in logged}
+    return cost(model, config.data.frames, config.words) | means
+
+
 def _sizes(config: DictConfig, model: CLIP) -> dict[str, str]:
     """What the start of a job tells of the model."""
     costs = cost(model, config.data.frames, config.words)
     source = config.get("ckpt_path") or config.backbone.source
     random = "" if is_weights_file(source) or "/" in source else ", random weights"
+    most = "at most " if model.visual.reducer.ragged else ""
     return {
         "model": f"{source}{random}, {costs['parameters']:,} parameters",
-        "tokens": f"{costs['output_tokens']} a video at the end, of {config.data.frames} frames",
-        "GMACs": f"{costs['video_gmacs']:.2f} a video, {costs['text_gmacs']:.2f} a caption of {config.words} words",
+        "tokens": f"{most}{costs['output_tokens']} a video at the end, of {config.data.frames} frames",
+        "GMACs": f"{most}{costs['video_gmacs']:.2f} a video, {costs['text_gmacs']:.2f} a caption of "
+        f"{config.words} words",
     }

@@ -10,7 +10,9 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from retrieval.data.dataset import sample_generator
+from retrieval.data.loading import worker_count
 from retrieval.data.transforms import crop_and_flip
+from retrieval.errors import UserError
 from tests.data.conftest import tokenizer
 from tests.data.recorder import Recorder, assert_same, fit, trainer
 
@@ -143,3 +145,15 @@ def test_a_missing_folder_names_its_knob(tmp_path):
     datamodule = configured(tmp_path, "data=folder", f"data.root={tmp_path}/nowhere")
     with pytest.raises(ValueError, match=r"^data\.root=.*nowhere: no such folder"):
         datamodule.setup("test")
+
+
+def test_auto_shares_the_cores_of_the_job_among_its_devices(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(12)), raising=False)
+    assert [worker_count("auto", devices) for devices in (1, 2, 4, 24)] == [8, 6, 3, 1]
+    assert worker_count(3, devices=4) == 3
+
+
+@pytest.mark.parametrize("asked", [-1, "many"])
+def test_what_is_no_number_of_readers_is_refused(shapes, asked):
+    with pytest.raises(UserError, match=rf"data.num_workers={asked}: 0 or more processes, or auto"):
+        shapes(num_workers=asked)

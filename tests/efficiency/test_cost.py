@@ -7,10 +7,17 @@ from retrieval import load_model
 from retrieval.efficiency import counted_macs
 from retrieval.efficiency.cost import cost, reducer_macs
 from retrieval.heads import Mean, SequenceTransformer, TokenWise
-from retrieval.reducers import KMedoids, Reducer, Spectral, TempMe, ToMe, TowerShape
+from retrieval.reducers import RLT, FrameMerge, KMedoids, Reducer, Spectral, TempMe, ToMe, TowerShape
 from tests.conftest import TINY_CLIP
 
-REDUCERS = {"none": Reducer, "tome": ToMe, "tempme": TempMe, "unmerged": lambda: TempMe(merge_ratio=0.0, image_merge=0)}
+REDUCERS = {
+    "none": Reducer,
+    "tome": ToMe,
+    "tempme": TempMe,
+    "unmerged": lambda: TempMe(merge_ratio=0.0, image_merge=0),
+    "rlt": RLT,  # of noise, in which no patch is still, so that its upper bound is reached
+    "frame_merge": FrameMerge,
+}
 
 
 @pytest.mark.parametrize("lora_rank", [None, 4])
@@ -35,6 +42,7 @@ TOWER = TowerShape(blocks=8, width=16, patches=10, head_width=8)
         (KMedoids(4, 6, 2, 7, distance="cosine"), 2 * 20**2 * 17),
         (KMedoids(4, 6, 2, 7, distance="minkowski", p=1.0), 0),
         (Spectral(frames=4, block=6, num_segments=2, num_clusters=7), 2 * 20**2 * (16 + 7)),
+        (FrameMerge(4, 6, 3, 0), 2 * 2 * 10 * 16),
         (ToMe(1), 4 * sum((n // 2) * (n - n // 2) * 8 for n in range(10, 2, -1))),
     ],
 )

@@ -15,6 +15,7 @@ from retrieval import load_model
 from retrieval.efficiency.profile import Settings
 from retrieval.efficiency.profile.candidates import Build, base_source, option_configs, tunings
 from retrieval.efficiency.profile.findings import Profile
+from retrieval.efficiency.profile.fits import largest_batches
 from retrieval.efficiency.profile.paper import counted, on_paper, trained_cost
 from retrieval.efficiency.profile.peaks import peak_of
 from retrieval.efficiency.profile.settings import Case
@@ -113,7 +114,15 @@ def test_a_label_names_the_knobs_that_were_set():
 
 def test_the_tunings_are_those_named_or_the_one_of_the_job():
     knobs = {"stages": ["training"], "precisions": ["fp32"], "compile": [False], "memory": False, "device": "cpu"}
-    knobs |= {"batch_sizes": [], "micro_batches": [None], "rounds": 2, "warmup": 0, "pretrained": False}
+    knobs |= {
+        "batch_sizes": [],
+        "micro_batches": [None],
+        "checkpointing": [False],
+        "cards": [],
+        "rounds": 2,
+        "warmup": 0,
+        "pretrained": False,
+    }
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("profile", ["run_dir=unused", "tuning=lora", "tuning.rank=4"])
         named = ["full", {"name": "lora", "rank": 2}, "frozen"]
@@ -160,6 +169,15 @@ def test_numbers_are_relative_to_none_in_the_same_round_and_setting(tmp_path):
     assert (row["mib"], row["memory_ratio"], row["tuning"]) == (150.0, 0.75, None)
     assert alone["speed_up"] is alone["speed_up_lower_quartile"] is None
     assert (step["tuning"], step["gmac_ratio"], step["speed_up"], step["mib"]) == ("lora", 1.75, 1.5, None)
+
+
+def test_the_largest_batch_of_each_card_lies_on_the_line_through_the_peaks():
+    step, gib = Case("none", 2, "fp32", False, "lora"), 2**30
+    peaks = {step: 3 * gib, replace(step, batch_size=4): 5 * gib, Case("none", 4, "fp32", False): 9 * gib}
+    (row,) = largest_batches(peaks, [2, 8, 24])  # one GiB is fixed, one goes to each video, and one is set aside
+    assert (row["fixed_mib"], row["mib_a_video"], row["measured"]) == (pytest.approx(1024), pytest.approx(1024), [2, 4])
+    assert row["batch_sizes"] == [0, 6, 22]
+    assert largest_batches({step: 3 * gib}, [8]) == []
 
 
 def test_the_speed_up_has_quartiles_over_rounds(tmp_path):
@@ -260,6 +278,11 @@ def test_the_job_writes_tables_json_and_pictures(memory, monkeypatch, tmp_path, 
         (["profile.precisions=[fp8]"], "profile.precisions: unknown fp8; choose from fp32, bf16, fp16"),
         (["profile.rounds=1"], "profile.rounds=1: one round cannot tell a faster reducer from a busy machine"),
         (["profile.micro_batches=[null,0]"], "profile.micro_batches=[None, 0]: at least 1 pair at a time, or null"),
+        (["profile.rounds=0", "profile.memory=false"], "profile.rounds=0: one round cannot tell"),
+        (
+            ["profile.cards=[8]", "profile.batch_sizes=[2]"],
+            "profile.cards=[8]: what fits is computed from the",
+        ),
         (["profile.batch_sizes=[0]"], "profile.batch_sizes=[0]: a batch has at least 1 video"),
         (["profile.reducers=[none,kmedoids]", "data.frames=10"], "reducer.num_segments=4 at block 6 does not divide"),
         (["profile.reducers=[none,{name:kmedoids,num_clusters:99}]"], "reducer.num_clusters=99 at block 6, but"),
@@ -276,8 +299,6 @@ def test_a_mistake_ends_in_one_line_before_anything_is_measured(overrides, messa
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without CUDA")
 def test_cuda_where_there_is_none_is_refused():
     knobs = {"stages": ["inference"], "tunings": None, "batch_sizes": [1], "precisions": ["fp32"], "compile": [False]}
-    knobs |= {"micro_batches": [None], "memory": False}
+    knobs |= {"micro_batches": [None], "checkpointing": [False], "cards": []}
     with pytest.raises(ValueError, match=r"set profile\.device=cpu"):
-        Settings(
-            ["none"], **knobs, micro_batches=[None], memory=False, device="cuda", rounds=2, warmup=0, pretrained=False
-        )
+        Settings(["none"], **knobs, memory=False, device="cuda", rounds=2, warmup=0, pretrained=False)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
+from retrieval import load_model
 from tests.jobs.commands import ENV, ROOT, command, run, run_here
 
 
@@ -48,20 +50,34 @@ IN_PIECES = ("micro_batch=3", "reducer=sparse_sampling", "reducer.num_clusters=2
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("batches", "knobs"), [("whole", ()), ("in_pieces", IN_PIECES)])
-def test_killed_and_resumed_ends_with_the_same_weights_and_numbers(place, batches, knobs):
-    unbroken, killed = run(place, f"unbroken_{batches}", *knobs), f"killed_{batches}"
+def test_a_learned_schedule_is_kept_as_an_option_and_found_again_in_the_checkpoint(place):
+    knobs = ["experiment=smoke", "trainer.max_epochs=3", "tuning=frozen", "optimizer.new_lr=0.05"]
+    folder = run_here(place, "learned", *knobs, "reducer=diffrate", "reducer.learn=true", "reducer.budget=0.45")
+    option = yaml.safe_load((folder / "reducer.yaml").read_text())
+    assert option.pop("_target_") == "retrieval.reducers.DiffRate"
+    assert not option["learn"]
+    trained = load_model(folder / "checkpoints" / "best.ckpt").visual.reducer
+    assert trained.schedule == list(zip(option["prune_kept"], option["merge_kept"], strict=True))
+    assert trained.schedule != trained.learned.start()
+    cost = json.loads((folder / "metrics.json").read_text())["cost"]
+    assert cost["output_tokens"] == 12 * option["merge_kept"][-1]
+    assert f"found reducer.merge_kept: {option['merge_kept']}" in (folder / "train.log").read_text()
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_in_micro_batches_ends_with_the_same_weights_and_numbers(place):
+    unbroken = run(place, "unbroken", *IN_PIECES)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command(place, killed, *knobs), cwd=ROOT, env=ENV, **quiet)
-    while not list(place.glob(f"{killed}/*/checkpoints/last.ckpt")):
+    process = subprocess.Popen(command(place, "killed", *IN_PIECES), cwd=ROOT, env=ENV, **quiet)
+    while not list(place.glob("killed/*/checkpoints/last.ckpt")):
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    folder = next((place / killed).iterdir())
+    folder = next((place / "killed").iterdir())
     assert not (folder / "metrics.json").exists()
 
-    assert run(place, killed, *knobs, "ckpt_path=last") == folder
+    assert run(place, "killed", *IN_PIECES, "ckpt_path=last") == folder
     expected, resumed = weights(unbroken), weights(folder)
     assert expected.keys() == resumed.keys()
     assert all(torch.equal(resumed[name], value) for name, value in expected.items())

@@ -46,8 +46,8 @@ def test_proportional_attention_equals_attention_to_repeated_tokens():
     """A token of size n must draw as much attention as n copies of it (ToMe, section 3)."""
     block = load_model("ViT-tiny-8").visual.blocks[0]
     x = torch.randn(1, 3, 64)
-    merged, _ = block.attend(x, torch.tensor([1.0, 3.0, 2.0]).reshape(1, 3, 1).log())
-    repeated, _ = block.attend(x[:, [0, 1, 1, 1, 2, 2]])
+    merged, *_ = block.attend(x, torch.tensor([1.0, 3.0, 2.0]).reshape(1, 3, 1).log())
+    repeated, *_ = block.attend(x[:, [0, 1, 1, 1, 2, 2]])
     torch.testing.assert_close(merged, repeated[:, [0, 1, 4]])
 
 
@@ -68,12 +68,14 @@ def test_average_pooling_is_refused():
 COMPILED = """
 import torch
 from retrieval import load_model
-from retrieval.reducers import TempMe
-model, frames = load_model("ViT-tiny-8", TempMe()), torch.randn(1, 12, 3, 40, 40)
-with torch.no_grad():
-    eager = model.encode_video(frames)
-    model.visual.compile(backend="aot_eager", fullgraph=True)
-    torch.testing.assert_close(model.encode_video(frames), eager, atol=1e-5, rtol=0)
+from retrieval.reducers import Chain, EViT, PiToMe, RandomPatches, TempMe
+frames = torch.randn(1, 12, 3, 40, 40)
+for reducer in (TempMe(), Chain([RandomPatches(blocks=[1]), EViT()]), PiToMe()):
+    model = load_model("ViT-tiny-8", reducer)
+    with torch.no_grad():
+        eager = model.encode_video(frames)
+        model.visual.compile(backend="aot_eager", fullgraph=True)
+        torch.testing.assert_close(model.encode_video(frames), eager, atol=1e-5, rtol=0)
 """
 
 

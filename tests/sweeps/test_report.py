@@ -166,7 +166,8 @@ def test_the_text_holds_all_and_says_what_the_numbers_are_of(sweep):
     assert "No picture against latency (ms): not measured." in text
     pictures = sorted(str(path.relative_to(sweep)) for path in sweep.glob("figures/*.png"))
     assert pictures == sorted(re.findall(r"\]\((.*)\)", text))
-    assert len(pictures) == len(list(sweep.glob("figures/*.svg"))) == 4  # GMACs, both knobs, and the map of the two
+    # two gains against GMACs, both knobs, and the map of the two
+    assert len(pictures) == len(list(sweep.glob("figures/*.svg"))) == 5
 
 
 def test_the_overview_has_a_line_for_each_setting_and_cuts_nothing(sweep):
@@ -189,14 +190,15 @@ def test_pictures_without_data_are_left_out_and_named(tmp_path):
     text = (tmp_path / "report.md").read_text()
     assert "No curves: " in text
     assert "No heat map: " in text
-    assert [path.name for path in (tmp_path / "figures").glob("*.png")] == ["both_r_sum_against_gmacs.png"]
+    pictures = sorted(path.name for path in (tmp_path / "figures").glob("*.png"))
+    assert pictures == ["both_r_sum_against_gmacs.png", "t2v_r_1_against_gmacs.png"]
 
 
 def test_latency_is_measured_once_for_a_sweep(tmp_path, monkeypatch):
     write_job(tmp_path / "none0", NONE, 0, 300.0)
     taken: list[list[str]] = []
 
-    def pretend(configs):
+    def pretend(configs, left):
         taken.append(list(configs))
         return dict.fromkeys(configs, 2.5)
 
@@ -237,7 +239,7 @@ def test_a_config_in_a_sweeps_folder_runs_nothing_and_the_report_is_written(tmp_
             file.write(line + "\n")
     (tmp_path / "sweep" / "empty").mkdir()
     (tmp_path / "sweep" / "empty" / "config.yaml").touch()
-    monkeypatch.setattr("retrieval.sweeps.report.latency.measure", lambda configs: dict.fromkeys(configs, 2.5))
+    monkeypatch.setattr("retrieval.sweeps.report.latency.measure", lambda configs, left: dict.fromkeys(configs, 2.5))
     write_report(tmp_path / "sweep")
     assert not canary.exists()
     rows = pd.read_csv(tmp_path / "sweep" / "report.csv")

@@ -23,7 +23,7 @@ clustering = partial(KMedoids, frames=FRAMES, num_segments=1, num_clusters=16)
 sampling = partial(SparseSampling, frames=FRAMES, num_segments=1, num_clusters=16)  # a random one of each three patches
 CASES = {
     "none": (lambda: None, Mean, full, Contrastive),
-    "tempme": (joining, TokenWise, lora, Sigmoid),
+    "tempme": (joining, TokenWise, lora, partial(Sigmoid, scale=3, bias=0)),
     "kmedoids": (clustering, SequenceTransformer, full, ContrastiveLocal),
     "sparse_sampling": (sampling, TokenWise, lora, Contrastive),
     "frozen": (sampling, SequenceTransformer, frozen, Contrastive),

@@ -13,7 +13,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.multiprocessing import spawn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import ConstantLR
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader, DistributedSampler, Sampler, default_collate
 
 from retrieval import load_model
 from retrieval.data.batches import CaptionBatch, TrainingBatch, VideoBatch
@@ -22,12 +22,15 @@ from retrieval.training.losses import ContrastiveLocal, Sigmoid
 from retrieval.training.module import RetrievalModule
 
 PAIRS, VIDEOS = 8, 5
+sigmoid = partial(
+    Sigmoid, scale=3, bias=0
+)  # from SigLIP's start the pairs that do not belong together weigh too little
 STEPS = {
     "contrastive": {},
     "contrastive_local": {"loss": ContrastiveLocal},
-    "sigmoid": {"loss": Sigmoid},
+    "sigmoid": {"loss": sigmoid},
     "micro_batches": {"micro_batch": 3},
-    "accumulated": {"micro_batch": 1, "accumulate": 2, "loss": Sigmoid},
+    "accumulated": {"micro_batch": 1, "accumulate": 2, "loss": sigmoid},
 }
 """Steps that two processes take together, by name."""
 
@@ -42,14 +45,14 @@ def module(**knobs) -> RetrievalModule:
     return RetrievalModule(load_model("ViT-tiny-8", TempMe()).train(), partial(sgd), **knobs)
 
 
-def batches(kind: type[NamedTuple], count: int, size: int) -> DataLoader:
+def batches(kind: type[NamedTuple], count: int, size: int, sampler: Sampler | None = None) -> DataLoader:
     """Items of random frames, random words and their own numbers, in batches of `kind`."""
     generator = torch.Generator().manual_seed(1)
     frames = torch.randint(0, 256, (count, 12, 3, 40, 40), generator=generator, dtype=torch.uint8)
     words = torch.randint(1, 49408, (count, 32), generator=generator)
     columns = {"frames": frames, "token_ids": words, "skipped": [""] * count}
     rows = [{name: columns.get(name, torch.arange(count))[i] for name in kind._fields} for i in range(count)]
-    return DataLoader(rows, size, collate_fn=lambda parts: kind(**default_collate(parts)))
+    return DataLoader(rows, size, sampler=sampler, collate_fn=lambda parts: kind(**default_collate(parts)))
 
 
 class Data(L.LightningDataModule):
@@ -60,7 +63,9 @@ class Data(L.LightningDataModule):
         self.batch_size = batch_size
 
     def train_dataloader(self):
-        return batches(TrainingBatch, PAIRS, self.batch_size)
+        """Of several processes, whose batches together are those of one."""
+        sampler = DistributedSampler(range(PAIRS), shuffle=False) if torch.distributed.is_initialized() else None
+        return batches(TrainingBatch, PAIRS, self.batch_size, sampler)
 
     def val_dataloader(self):
         return [batches(VideoBatch, VIDEOS, 2), batches(CaptionBatch, VIDEOS, 2)]
@@ -118,7 +123,7 @@ def test_two_processes_train_and_evaluate_as_one(tmp_path):
         two = torch.load(tmp_path / name, weights_only=True)
         torch.testing.assert_close(two["loss"], one["loss"], atol=1e-5, rtol=0)
         assert one["gradients"].keys() == two["gradients"].keys()
-        assert ("model.logit_scale" in two["gradients"]) == (knobs.get("loss") is not Sigmoid)
+        assert ("model.logit_scale" in two["gradients"]) == (knobs.get("loss") is not sigmoid)
         for parameter, gradient in one["gradients"].items():
             found = two["gradients"][parameter]
             torch.testing.assert_close(found, gradient, atol=1e-5, rtol=1e-5, msg=f"{name}: {parameter}")

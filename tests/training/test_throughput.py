@@ -1,4 +1,4 @@
-"""Videos a second in a real training, with a clock of the test's own."""
+"""Videos a second, and waiting for them, in a real training, with a clock of the test's own."""
 
 import lightning as L
 import pytest
@@ -29,10 +29,20 @@ class Step(L.LightningModule):
 
 
 @pytest.mark.parametrize("resumed", [False, True])
-def test_a_step_of_four_videos_in_two_seconds_is_two_a_second_whatever_validation_takes(resumed, tmp_path):
+def test_videos_a_second_and_the_wait_for_them_are_of_training_whatever_validation_takes(resumed, tmp_path):
     clock = [0.0]
     frames, words = torch.zeros(4, 1, 3, 8, 8, dtype=torch.uint8), torch.zeros(4, 3, dtype=torch.long)
-    loader = DataLoader([TrainingBatch(frames, words, [])] * 3, batch_size=None)
+    batch = TrainingBatch(frames, words, [])
+
+    class Read(torch.utils.data.Dataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            clock[0] += 0.5
+            return batch
+
+    loader = DataLoader(Read(), batch_size=None)
 
     def fit(checkpoint=None) -> L.Trainer:
         each = L.pytorch.callbacks.ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
@@ -48,4 +58,6 @@ def test_a_step_of_four_videos_in_two_seconds_is_two_a_second_whatever_validatio
     if resumed:  # within an epoch, which is not started then
         clock[0] = 1e6
         trainer = fit(tmp_path / "step=1.ckpt")
-    assert trainer.callback_metrics["train/videos_per_second"].item() == pytest.approx(2.0)
+    told = trainer.callback_metrics
+    assert told["train/videos_per_second"].item() == pytest.approx(4 / (0.5 + 2.0))
+    assert told["train/waiting_for_videos"].item() == pytest.approx(0.5 / (0.5 + 2.0))

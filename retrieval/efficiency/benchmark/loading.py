@@ -1,9 +1,10 @@
-"""Videos per second by each decoder and from stored frames, side by side on the same files, and by a model."""
+"""Videos per second by each decoder and from stored frames, side by side on the same files, and in training steps."""
 
 import os
 import time
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from rich.table import Table
+from torch.optim import SGD
 from torch.utils.data import DataLoader
 
 from retrieval import load_model
@@ -25,6 +27,8 @@ from retrieval.data.store import FrameStore
 from retrieval.data.store.preparation import prepare
 from retrieval.data.transforms import resize_and_crop
 from retrieval.efficiency.latency import random_videos, timed
+from retrieval.efficiency.profile.settings import Case
+from retrieval.efficiency.profile.training import train_step
 from retrieval.errors import UserError
 from retrieval.jobs.announcing import tell
 from retrieval.model import CLIP
@@ -32,6 +36,8 @@ from retrieval.model import CLIP
 SECONDS, FPS, WIDTH, HEIGHT = 10, 30, 320, 240
 NOISE = 10.0  # standard deviation of the camera's noise, in levels of 255
 ROUNDS = 3
+Rates = Mapping[int, Mapping[str, float]]
+"""Videos per second through a loader, by its workers and by what the frames are read from."""
 
 
 def run(arguments: Namespace) -> None:
@@ -49,10 +55,13 @@ def run(arguments: Namespace) -> None:
             for name, read_from in (decoders | {"store": store.open}).items()
         }
         tell(_core_table(core_seconds(readers, records), arguments.frames))
-        tell(_loader_table(records, readers, arguments.workers, model.image_size))
+        rates = _loader_rates(records, readers, arguments.workers)
+        tell(_loader_table(rates, model.image_size))
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    rate = consumption(model.to(device), arguments.frames, arguments.batch_size)
-    tell(f"{arguments.backbone} trains on {rate:.1f} videos/s of {arguments.frames} frames on {device}")
+    step = step_seconds(model.to(device), arguments.frames, arguments.batch_size)
+    tell(f"{arguments.backbone} on {device}: a training step of {arguments.batch_size} videos takes {step:.3f} s")
+    tell(_share_table(rates, arguments.batch_size / step))
+    tell(advice(rates, arguments.batch_size / step))
 
 
 def readable(root: Path, decoders: Mapping[str, Open]) -> list[Path]:
@@ -101,11 +110,34 @@ def loading_rate(records: Sequence[Record], reader: FrameReader, num_workers: in
     return rest / (time.perf_counter() - start)
 
 
-def consumption(model: CLIP, frames: int, batch_size: int, steps: int = 3) -> float:
-    """Videos per second that training consumes: forward and backward through the video tower."""
-    batch = random_videos(model, batch_size, frames)
-    seconds = [timed(lambda: model.encode_video(batch).sum().backward(), batch.device) for _ in range(steps)]
-    return batch_size / min(seconds)
+def step_seconds(model: CLIP, frames: int, batch_size: int, steps: int = 3) -> float:
+    """Seconds of a training step, the fastest of some: both towers, the loss, and all gradients."""
+    videos = random_videos(model, batch_size, frames)
+    captions = torch.ones(batch_size, 32, dtype=torch.long, device=videos.device)
+    step = partial(
+        train_step, model, SGD(model.parameters(), lr=0.0), videos, captions, Case("none", batch_size, "fp32", False)
+    )
+    return min(timed(step, videos.device) for _ in range(steps))
+
+
+def advice(rates: Rates, consumed: float) -> str:
+    """Which knob to turn so that reading does not hold training up.
+
+    Args:
+        rates: as `_loader_rates` measures them, from video files and from the store.
+        consumed: videos per second of a training step that never waits.
+    """
+    for source, knob in (("decord", "data.frames_from=video"), ("store", "data.frames_from=store")):
+        enough = [count for count, sources in rates.items() if sources[source] >= consumed]
+        if enough:
+            return f"reading keeps up with training from data.num_workers={min(enough)} on, with {knob}"
+    most = max(rates, key=lambda count: rates[count]["store"])
+    share = rates[most]["store"] / consumed
+    return (
+        f"reading holds training up: from stored frames (data.frames_from=store) with data.num_workers={most} it "
+        f"delivers {100 * share:.0f} % of what a step takes: give the job more cores, or lower data.frames or "
+        "data.short_side"
+    )
 
 
 def write_video(path: Path, seed: int) -> None:
@@ -171,15 +203,28 @@ def _core_table(rounds: Mapping[str, Sequence[float]], frames: int) -> Table:
     return table
 
 
-def _loader_table(
-    records: Sequence[Record], readers: Mapping[str, FrameReader], workers: Sequence[int] | None, size: int
-) -> Table:
+def _loader_rates(
+    records: Sequence[Record], readers: Mapping[str, FrameReader], workers: Sequence[int] | None
+) -> Rates:
     cores = os.cpu_count() or 1
     counts = workers or [0, *(2**power for power in range(cores.bit_length()) if 2**power <= cores)]
-    table = Table(title=f"videos/s through the loader, resized to {size} pixels, {cores} cores")
-    for column in ("workers", *readers):
+    return {count: {name: loading_rate(records, reader, count) for name, reader in readers.items()} for count in counts}
+
+
+def _loader_table(rates: Rates, size: int) -> Table:
+    title = f"videos/s through the loader, resized to {size} pixels, {os.cpu_count()} cores"
+    return _by_workers(title, rates, lambda rate: f"{rate:.1f}")
+
+
+def _share_table(rates: Rates, consumed: float) -> Table:
+    """Reading a batch beside the training step that takes it: above 100 % the step waits."""
+    return _by_workers("reading, in % of the step", rates, lambda rate: f"{100 * consumed / rate:.0f}")
+
+
+def _by_workers(title: str, rates: Rates, shown: Callable[[float], str]) -> Table:
+    table = Table(title=title)
+    for column in ("workers", *next(iter(rates.values()))):
         table.add_column(column, justify="right")
-    for count in counts:
-        rates = (loading_rate(records, reader, count) for reader in readers.values())
-        table.add_row(str(count), *(f"{rate:.1f}" for rate in rates))
+    for count, sources in rates.items():
+        table.add_row(str(count), *map(shown, sources.values()))
     return table

@@ -1,18 +1,15 @@
-"""The published procedures, written down as they stand: what ours is measured against.
+"""The published procedures of clustering, written down as they stand: what ours is measured against.
 
-Attention with its matrix of weights, as TempMe's and CenterCLIP's authors have it. k-medoids of CenterCLIP (SIGIR 2022)
-with one masked copy of the distance matrix per cluster, segments in chunks that this allows, and a full singular value
-decomposition for spectral clustering. Only ties differ: distances are made symmetric and zero on the diagonal, so that
-they go to the lowest index here too.
+k-medoids of CenterCLIP (SIGIR 2022) with one masked copy of the distance matrix per cluster, segments in chunks that
+this allows, and a full singular value decomposition for spectral clustering. Only ties differ: distances are made
+symmetric and zero on the diagonal, so that they go to the lowest index here too.
 """
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from retrieval.model import CLIP
-from retrieval.model.blocks import Attention
 from retrieval.reducers import KMedoids
 from retrieval.reducers.clustering import Clusters
 
@@ -25,37 +22,6 @@ class StraightforwardKMedoids(KMedoids):
         medoids = k_medoids(points, num_clusters)
         chosen = points.gather(1, medoids.unsqueeze(2).expand(-1, -1, points.shape[2]))
         return Clusters(medoids, torch.cdist(points, chosen).argmin(2))
-
-
-class MaterialisedAttention(nn.Module):
-    """Attention that writes down its weights, as the authors' code of both methods does."""
-
-    def __init__(self, attention: Attention) -> None:
-        super().__init__()
-        self.heads, self.qkv, self.out = attention.heads, attention.qkv, attention.out
-
-    def forward(
-        self,
-        x: Float[Tensor, "batch token dim"],
-        key_bias: Float[Tensor, "batch token 1"] | None = None,
-        causal: bool = False,
-    ) -> tuple[Float[Tensor, "batch token dim"], Float[Tensor, "batch token key"]]:
-        """As ours."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        logits = q * q.shape[-1] ** -0.5 @ k.mT
-        if key_bias is not None:
-            logits = logits + key_bias.transpose(1, 2).unsqueeze(1)
-        if causal:
-            logits = logits + torch.full_like(logits, -torch.inf).triu(1)
-        attended = logits.softmax(-1) @ v
-        return self.out(attended.transpose(1, 2).flatten(2)), k.mean(dim=1)
-
-
-def materialise_attention(model: CLIP) -> None:
-    """Let both towers attend so from now on."""
-    for tower in (model.visual, model.text):
-        for block in tower.blocks:
-            block.attn = MaterialisedAttention(block.attn)  # type: ignore[assignment]
 
 
 def k_medoids(points: Float[Tensor, "batch point dim"], num_clusters: int) -> Int[Tensor, "batch cluster"]:

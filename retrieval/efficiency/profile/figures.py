@@ -38,8 +38,8 @@ def draw_speed_up(measurements: Sequence[Mapping[str, Any]]) -> Figure:
     """Measured speed-up over no reduction, with its quartiles, beside the ratio of GMACs: a panel for each setting.
 
     Args:
-        measurements: rows with `reducer`, `batch_size`, `precision`, `compiled`, `tuning`, `micro_batch`, `gmac_ratio`,
-            `speed_up` and its quartiles; those of a setting are neighbours.
+        measurements: rows with what `setting_of` reads, `reducer`, `gmac_ratio`, `speed_up` and its quartiles; those of
+            a setting are neighbours.
     """
     panels = [list(rows) for _, rows in groupby(measurements, key=setting_of)]
     height = 0.8 + 0.42 * max(map(len, panels))
@@ -73,5 +73,12 @@ def draw_speed_up(measurements: Sequence[Mapping[str, Any]]) -> Figure:
 def setting_of(row: Mapping[str, Any]) -> str:
     """What a measurement shares with those that it is compared with, in words."""
     stage = f"training, {row['tuning']}" if row["tuning"] else "encoding"
+    return f"{stage}, batch {row['batch_size']}{way_of(row)}"
+
+
+def way_of(row: Mapping[str, Any]) -> str:
+    """How a batch is encoded, in words that follow its size."""
     pieces = f" in pieces of {row['micro_batch']}" if row["micro_batch"] else ""
-    return f"{stage}, batch {row['batch_size']}{pieces}, {row['precision']}{', compiled' if row['compiled'] else ''}"
+    every = row["checkpointing"]
+    kept = "" if not every else ", checkpointed" if every is True else f", every {every} blocks checkpointed"
+    return f"{pieces}, {row['precision']}{', compiled' if row['compiled'] else ''}{kept}"

@@ -8,6 +8,7 @@ from statistics import median, quantiles
 from typing import Any
 
 from retrieval.efficiency.profile.figures import draw_speed_up, draw_tokens_per_block
+from retrieval.efficiency.profile.fits import largest_batches
 from retrieval.efficiency.profile.settings import Case
 from retrieval.jobs.files import write_json
 
@@ -20,17 +21,19 @@ Row = dict[str, Any]
 class Profile:
     """The findings so far.
 
-    `profile.json` has the facts, which hold for all, and three lists of flat rows: `reducers`, what each costs on paper
-    as it encodes, `trained`, the same as it trains under each tuning, and `measurements`, one for each case. What is
+    `profile.json` has the facts, which hold for all, and four lists of flat rows: `reducers`, what each costs on paper
+    as it encodes, `trained`, the same as it trains under each tuning, `measurements`, one for each case, and
+    `fits`, the largest batches. What is
     relative is so to `none` in the same setting and round, and missing where `none` was not profiled.
 
     Args:
         folder: where files are written.
         facts: what all the numbers are of: backbone, frames, device …
+        cards: GB of memory for which the largest training batch is told.
     """
 
-    def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
-        self.folder, self.facts = folder, facts
+    def __init__(self, folder: Path, facts: Mapping[str, Any], cards: Sequence[float] = ()) -> None:
+        self.folder, self.facts, self.cards = folder, facts, cards
         self.costs: dict[str, Row] = {}
         self.costs_in_training: dict[tuple[str, str], Row] = {}
         self.seconds: dict[Case, list[float]] = {}
@@ -78,11 +81,17 @@ class Profile:
     def measurements(self) -> list[Row]:
         """What was measured of each case."""
         ratios = {(row["reducer"], row.get("tuning")): row["gmac_ratio"] for row in self.reducers() + self.trained()}
-        return [self._measurement(case, ratios[case.reducer, case.tuning]) for case in self.seconds]
+        cases = dict.fromkeys([*self.seconds, *self.peaks])
+        return [self._measurement(case, ratios[case.reducer, case.tuning]) for case in cases]
+
+    def fits(self) -> list[Row]:
+        """The largest batch that trains in the memory of each card."""
+        return largest_batches(self.peaks, self.cards)
 
     def write(self) -> list[Path]:
         """Write what there is; returns the files."""
         rows = {"reducers": self.reducers(), "trained": self.trained(), "measurements": self.measurements()}
+        rows["fits"] = self.fits()
         data, tokens, speed = (self.folder / name for name in ("profile.json", "tokens.png", "speed_up.png"))
         write_json(data, {**self.facts, **rows})
         draw_tokens_per_block(rows["reducers"]).savefig(tokens, dpi=150)
@@ -93,11 +102,12 @@ class Profile:
         return [data, tokens, speed]
 
     def _measurement(self, case: Case, gmac_ratio: float | None) -> Row:
-        seconds = self.seconds[case]
+        seconds = self.seconds.get(case)
         baseline = replace(case, reducer=BASELINE)
         reference = self.seconds.get(baseline)
-        ratios = [slow / fast for slow, fast in zip(reference, seconds, strict=True)] if reference else None
-        row = {**asdict(case), **_spread("seconds", seconds), "videos_per_second": case.batch_size / median(seconds)}
+        ratios = [slow / fast for slow, fast in zip(reference, seconds, strict=True)] if reference and seconds else None
+        row = {**asdict(case), **_spread("seconds", seconds)}
+        row["videos_per_second"] = case.batch_size / median(seconds) if seconds else None
         row |= _spread("speed_up", ratios) | {"gmac_ratio": gmac_ratio}
         row["speed_up_over_gmac_ratio"] = row["speed_up"] / gmac_ratio if ratios and gmac_ratio else None
         peak, base = self.peaks.get(case), self.peaks.get(baseline)

@@ -8,6 +8,7 @@ from retrieval.efficiency.profile.candidates import Build
 from retrieval.efficiency.profile.settings import PRECISIONS, Case
 from retrieval.efficiency.profile.training import random_pairs, train_step, trained
 from retrieval.model import CLIP
+from retrieval.model.halves import compile_blocks
 from retrieval.model.tuning import merge_lora
 
 
@@ -23,7 +24,7 @@ def _inference(build: Build, case: Case) -> int:
     merge_lora(model)
     model = build.on(model).to(build.device, PRECISIONS[case.precision])
     if case.compiled:
-        model.visual.compile(dynamic=False)
+        compile_blocks(model)
     videos = random_videos(model, case.batch_size, build.frames)
     with torch.inference_mode():
         model.encode_video(videos[: _warm_up(case)])
@@ -33,7 +34,7 @@ def _inference(build: Build, case: Case) -> int:
 
 
 def _training(build: Build, case: Case) -> int:
-    model, optimizer = trained(build, build.base(), case.compiled)
+    model, optimizer = trained(build, build.base(), case.compiled, case.checkpointing)
     videos, captions = random_pairs(model, build, case.batch_size)
     train_step(model, optimizer, videos[: _warm_up(case)], captions[: _warm_up(case)], case)
     optimizer.zero_grad()
@@ -44,7 +45,7 @@ def _training(build: Build, case: Case) -> int:
 
 
 def _warm_up(case: Case) -> int:
-    """Videos that load libraries and kernels before the count: one, or as many as the graph is compiled for."""
+    """Videos that load libraries and kernels before the count: one, or as many as are counted where that compiles."""
     return case.batch_size if case.compiled else 1
 
 

@@ -53,7 +53,7 @@ def run_profile(config: DictConfig) -> None:
         tuning: {label: replace(build, tuning=how) for label, build in candidates.items()}
         for tuning, how in tunings(config, settings).items()
     }
-    profile = Profile(start_run(config), facts)
+    profile = Profile(start_run(config), facts, settings.cards)
     _run(candidates, tuned, settings, profile)
     print_profile(profile)
 
@@ -62,7 +62,9 @@ def _run(candidates: Builds, tuned: Mapping[str, Builds], settings: Settings, pr
     """Fill a profile, and write it after every part."""
     model = _on_paper(candidates, tuned, profile)
     cases = settings.cases(list(candidates), profile.trainable())
-    steps = len(candidates) + len(cases) * (settings.warmup + settings.rounds + settings.memory)
+    steps = len(candidates) + len(cases) * (
+        bool(settings.rounds) * (settings.warmup + settings.rounds) + settings.memory
+    )
     with _progress(steps) as step:
         for label, build in candidates.items():
             step(f"MACs of {label}")
@@ -70,6 +72,8 @@ def _run(candidates: Builds, tuned: Mapping[str, Builds], settings: Settings, pr
         profile.write()
         for tuning, together in groupby(cases, key=lambda case: case.tuning):
             stage = list(together)
+            if not settings.rounds:
+                continue
             if tuning is None:
                 calls = encoding_calls(model, candidates, stage)
             else:

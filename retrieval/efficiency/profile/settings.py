@@ -11,6 +11,16 @@ from retrieval.errors import UserError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 STAGES = ("inference", "training")
+AXES = (
+    "reducers",
+    "stages",
+    "tunings",
+    "batch_sizes",
+    "precisions",
+    "compile",
+    "micro_batches",
+    "checkpointing",
+)
 
 
 @dataclass(frozen=True)
@@ -18,7 +28,7 @@ class Case:
     """One measurement: a reducer, by its label, at a batch size and a precision, compiled or not.
 
     `tuning` is the label of that of a training step, None where a batch is encoded; `micro_batch` is how many of its
-    pairs are encoded at a time, None: all.
+    pairs are encoded at a time, None: all; `checkpointing` is that of its blocks.
     """
 
     reducer: str
@@ -27,6 +37,7 @@ class Case:
     compiled: bool
     tuning: str | None = None
     micro_batch: int | None = None
+    checkpointing: bool | int = False
 
 
 @dataclass(frozen=True)
@@ -44,14 +55,16 @@ class Settings:
     precisions: Sequence[str]
     compile: Sequence[bool]
     micro_batches: Sequence[int | None]
+    checkpointing: Sequence[bool | int]
     memory: bool
+    cards: Sequence[float]
     device: str
     rounds: int
     warmup: int
     pretrained: bool
 
     def __post_init__(self) -> None:
-        for knob in ("reducers", "stages", "tunings", "batch_sizes", "precisions", "compile", "micro_batches"):
+        for knob in AXES:
             values = getattr(self, knob)
             if values is None or (knob == "batch_sizes" and not values):
                 continue
@@ -64,7 +77,12 @@ class Settings:
             raise UserError(f"profile.batch_sizes={list(self.batch_sizes)}: a batch has at least 1 video")
         if any(size is not None and size < 1 for size in self.micro_batches):
             raise UserError(f"profile.micro_batches={list(self.micro_batches)}: at least 1 pair at a time, or null")
-        if self.rounds < 2:
+        if self.cards and not (self.memory and "training" in self.stages and len(self.batch_sizes) > 1):
+            raise UserError(
+                f"profile.cards={list(self.cards)}: what fits is computed from the peaks of training steps at two "
+                "batch sizes or more: set profile.memory=true, profile.stages=[training] and profile.batch_sizes=[2,4]"
+            )
+        if self.rounds == 1 or self.rounds < 0 or (self.rounds == 0 and not self.memory):
             raise UserError(
                 f"profile.rounds={self.rounds}: one round cannot tell a faster reducer from a busy machine; take 2 or "
                 "more, 10 for numbers to report"
@@ -89,12 +107,14 @@ class Settings:
         tunings: list[str | None] = [None] if "inference" in self.stages else []
         if "training" in self.stages:
             tunings += dict.fromkeys(tuning for _, tuning in trained)
-        grid = product(tunings, self.batch_sizes, self.precisions, self.compile, self.micro_batches, labels)
+        ways = list(product(self.micro_batches, self.checkpointing))
         cases = [
-            Case(label, size, precision, compiled, tuning, None if tuning is None else micro_batch)
-            for tuning, size, precision, compiled, micro_batch, label in grid
+            Case(label, size, precision, compiled, tuning, *way)
+            for tuning, size, precision, compiled in product(tunings, self.batch_sizes, self.precisions, self.compile)
+            for way in (ways if tuning else [()])
+            for label in labels
         ]
-        return [case for case in dict.fromkeys(cases) if case.tuning is None or (case.reducer, case.tuning) in trained]
+        return [case for case in cases if case.tuning is None or (case.reducer, case.tuning) in trained]
 
 
 def _check_choices(knob: str, values: Sequence[str], choices: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from retrieval.efficiency.latency import random_videos
 from retrieval.efficiency.profile.candidates import Build
 from retrieval.efficiency.profile.settings import PRECISIONS, Case
 from retrieval.model import CLIP
+from retrieval.model.halves import compile_blocks
 
 
 def encoding_calls(model: CLIP, builds: Mapping[str, Build], cases: Sequence[Case]) -> dict[Case, Callable[[], None]]:
@@ -28,7 +29,6 @@ def encoding_calls(model: CLIP, builds: Mapping[str, Build], cases: Sequence[Cas
         for variant in dict.fromkeys((case.reducer, case.precision, case.compiled) for case in cases)
     }
     sizes = {case.batch_size for case in cases}
-    allow_graphs(sum(compiled for *_, compiled in models) * len(sizes))
     frames = next(iter(builds.values())).frames
     batches = {size: random_videos(model, size, frames) for size in sizes}
     return {
@@ -37,19 +37,9 @@ def encoding_calls(model: CLIP, builds: Mapping[str, Build], cases: Sequence[Cas
     }
 
 
-def allow_graphs(count: int) -> None:
-    """Let torch.compile keep so many graphs of a tower, one for each model and batch size; it would give up after 8.
-
-    `torch.compiler.config` has this limit in the newest PyTorch alone.
-    """
-    if count:
-        config = torch._dynamo.config
-        config.recompile_limit = max(count, config.recompile_limit)
-
-
 def _variant(model: CLIP, compiled: bool) -> CLIP:
     if compiled:
-        model.visual.compile(dynamic=False)
+        compile_blocks(model)
     return model
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from retrieval.efficiency.profile.figures import setting_of
+from retrieval.efficiency.profile.figures import setting_of, way_of
 from retrieval.efficiency.profile.findings import Profile
 from retrieval.jobs.announcing import tell
 
@@ -32,6 +32,8 @@ def print_profile(profile: Profile) -> None:
     reducers, measurements = profile.reducers(), profile.measurements()
     on_paper = (tokens_table(reducers), paper_table(reducers), trained_table(profile.trained()))
     tell(*on_paper, *measured_tables(measurements))
+    if fits := profile.fits():
+        tell(fits_table(fits, profile.cards))
     tell("profile:", *map(str, profile.write()))
 
 
@@ -84,9 +86,9 @@ def measured_tables(rows: Sequence[Row]) -> Iterator[Table]:
         for row in together:
             table.add_row(
                 row["reducer"],
-                _milliseconds(row["seconds"]),
+                "-" if row["seconds"] is None else _milliseconds(row["seconds"]),
                 _quartiles(row, "seconds", _milliseconds),
-                f"{row['videos_per_second']:.3g}",
+                _number(row["videos_per_second"], "{:.3g}"),
                 _number(row["speed_up"], "{:.2f}"),
                 _quartiles(row, "speed_up", "{:.2f}".format),
                 _number(row["gmac_ratio"], "{:.2f}"),
@@ -95,6 +97,19 @@ def measured_tables(rows: Sequence[Row]) -> Iterator[Table]:
                 _number(row["memory_ratio"], "{:.0%}"),
             )
         yield table
+
+
+def fits_table(rows: Sequence[Row], cards: Sequence[float]) -> Table:
+    """The largest batches that train in the memory of each card."""
+    title = "videos a batch that train in so much memory"
+    table = _table(
+        title, "reducer", "tuning", "how", "MiB at first", "MiB a video", *(f"{card:g} GB" for card in cards)
+    )
+    for row in rows:
+        sizes = [_number(size, "{:,}") for size in row["batch_sizes"]]
+        fixed, slope = (f"{row[part]:.0f}" for part in ("fixed_mib", "mib_a_video"))
+        table.add_row(row["reducer"], row["tuning"], way_of(row).strip(", "), fixed, slope, *sizes)
+    return table
 
 
 def _table(title: str, *columns: str) -> Table:

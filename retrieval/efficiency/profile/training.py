@@ -13,8 +13,8 @@ from torch.optim import Optimizer
 from retrieval.efficiency.latency import random_videos
 from retrieval.efficiency.profile.candidates import Build
 from retrieval.efficiency.profile.settings import PRECISIONS, Case
-from retrieval.efficiency.profile.speed import allow_graphs
 from retrieval.model import CLIP
+from retrieval.model.halves import checkpoint_blocks, compile_blocks
 from retrieval.training.micro_batches import encode_in_pieces
 
 
@@ -29,22 +29,24 @@ def training_calls(base: CLIP, builds: Mapping[str, Build], cases: Sequence[Case
         cases: training steps.
     """
     models = {
-        (reducer, compiled): trained(builds[reducer], base, compiled)
-        for reducer, compiled in dict.fromkeys((case.reducer, case.compiled) for case in cases)
+        variant: trained(builds[variant[0]], base, *variant[1:])
+        for variant in dict.fromkeys((case.reducer, case.compiled, case.checkpointing) for case in cases)
     }
     sizes = {case.batch_size for case in cases}
-    allow_graphs(2 * sum(compiled for _, compiled in models) * len(sizes))
     kept = next(iter(models.values()))[1].state
     for _, optimizer in models.values():
         optimizer.state = kept
     build = next(iter(builds.values()))
     pairs = {size: random_pairs(base, build, size) for size in sizes}
     return {
-        case: partial(train_step, *models[case.reducer, case.compiled], *pairs[case.batch_size], case) for case in cases
+        case: partial(
+            train_step, *models[case.reducer, case.compiled, case.checkpointing], *pairs[case.batch_size], case
+        )
+        for case in cases
     }
 
 
-def trained(build: Build, base: CLIP, compiled: bool) -> tuple[CLIP, Optimizer]:
+def trained(build: Build, base: CLIP, compiled: bool, checkpointing: bool | int) -> tuple[CLIP, Optimizer]:
     """The reducer's model on the weights of `base`, tuned, and its optimizer.
 
     All rates are 0: the optimizer computes what it always does, and every step finds the same weights.
@@ -52,13 +54,13 @@ def trained(build: Build, base: CLIP, compiled: bool) -> tuple[CLIP, Optimizer]:
     model = build.on(base).train()
     instantiate(build.tuning)(model)
     model.to(build.device)
+    checkpoint_blocks(model, checkpointing)
     loss = nn.Identity()  # the contrastive loss of one process has no parameters
     optimizer, _ = instantiate(build.optimizer, _convert_="all")(model, loss, 1)
     for group in optimizer.param_groups:
         group["lr"] = 0.0
     if compiled:
-        model.visual.compile(dynamic=False)
-        model.text.compile(dynamic=False)
+        compile_blocks(model)
     return model, optimizer
 
 

@@ -13,11 +13,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from retrieval.sweeps.report.rows import FRONTS, GAIN, YARDSTICK, knob_text
+from retrieval.sweeps.report.rows import FRONTS, GAIN, R_AT_1, YARDSTICK, knob_text, on_front
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 LINES = ("-", "--", "-.", ":")
+UNJOINED = {"linestyle": "none"}
+CONTROL = "RandomPatches"
+"""The reducer that the others are held against: what it reaches takes no thought."""
+GAINS = {"both R-Sum": GAIN, R_AT_1: R_AT_1}
+"""What is drawn against each cost, by its name in titles."""
 POINTS: dict[str, Any] = {
     "markersize": 7,
     "capsize": 2,
@@ -29,10 +34,11 @@ POINTS: dict[str, Any] = {
 
 def draw(rows: pd.DataFrame, knobs: list[str]) -> tuple[dict[str, Figure], list[str]]:
     """The pictures that a table gives, by their titles, and a sentence for each kind that it has no data for."""
-    figures, left_out = {}, []
-    for front, cost in FRONTS.items():
+    figures: dict[str, Figure] = {}
+    left_out = []
+    for cost in FRONTS.values():
         if rows.get(cost, pd.Series(dtype=float)).notna().any():
-            figures[f"both R-Sum against {cost}"] = trade_off(rows, cost, front)
+            figures |= {f"{title} against {cost}": trade_off(rows, cost, gain) for title, gain in GAINS.items()}
         else:
             left_out.append(f"No picture against {cost}: not measured.")
     numeric = [knob for knob in knobs if _numbers(rows, knob) > 1]
@@ -46,34 +52,58 @@ def draw(rows: pd.DataFrame, knobs: list[str]) -> tuple[dict[str, Figure], list[
     return figures, left_out
 
 
-def trade_off(rows: pd.DataFrame, cost: str, front: str) -> Figure:
-    """R-Sum against a cost, a marker a reducer; the Pareto front is a line, its members are numbered and named.
+def trade_off(rows: pd.DataFrame, cost: str, gain: str = GAIN) -> Figure:
+    """A gain against a cost, a marker a reducer; the Pareto front is a line, its members are numbered and named.
 
     Args:
-        rows: of the report's table, with `reducer`, `label`, `GAIN` and its deviation.
+        rows: of the report's table, with `reducer`, `label`, the gain and its deviation.
         cost: the column that costs.
-        front: the column that tells the members of the front.
+        gain: the column that is gained.
     """
-    figure, axis = _axes(cost)
-    axis.margins(y=0.1)
-    best = rows[rows[front]].sort_values(cost)
-    for number, (_, line) in enumerate(best.groupby(YARDSTICK, dropna=False, sort=False)):
-        label = "" if number else "Pareto front"
-        axis.plot(line[cost], line[GAIN], color="0.4", linewidth=1.2, drawstyle="steps-post", label=label)
-    for reducer, group in rows.groupby("reducer", sort=False):
-        _points(axis, group, cost, _styles(rows)[reducer], reducer, linestyle="none")
-    axis.scatter(best[cost], best[GAIN], s=150, facecolors="none", edgecolors="black", linewidths=1.1)
+    figure, axis = _axes(cost, gain)
+    best = _traded(axis, rows, cost, gain)
     for number, (_, row) in enumerate(best.iterrows(), 1):
         place: dict[str, Any] = {"xytext": (-7, 8), "textcoords": "offset points", "ha": "right"}
-        axis.annotate(str(number), (row[cost], row[GAIN]), fontsize=8, fontweight="bold", **place)
+        axis.annotate(str(number), (row[cost], row[gain]), fontsize=8, fontweight="bold", **place)
         axis.plot([], [], " ", label=f"{number}  {row['label']}")
     _legend(axis)
     return figure
 
 
+def panels(rows: pd.DataFrame, costs: Sequence[str], gains: Sequence[str]) -> Figure:
+    """Gains against costs, a panel each, with one legend; each reducer's budgets are joined by a line, and the
+    control's, from no reduction on, by a dashed one that stands out.
+    """
+    figure = Figure(figsize=(1.8 + 4.6 * len(costs), 3.9 * len(gains)), layout="constrained")
+    grid = figure.subplots(len(gains), len(costs), squeeze=False)
+    for (down, across), axis in np.ndenumerate(grid):
+        _framed(axis, costs[across], gains[down])
+        _traded(axis, rows, costs[across], gains[down], linestyle="-", linewidth=0.6)
+        control = rows[rows["reducer"].isin((CONTROL, "none"))].sort_values(costs[across])
+        if (control["reducer"] == CONTROL).any():
+            line = {"color": "black", "linestyle": "--", "linewidth": 1.8, "zorder": 5}
+            axis.plot(control[costs[across]], control[gains[down]], label=f"{CONTROL}: the control", **line)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize=8, frameon=False)
+    return figure
+
+
+def _traded(axis: Axes, rows: pd.DataFrame, cost: str, gain: str, **line: Any) -> pd.DataFrame:
+    """Draw a gain against a cost and ring the Pareto front; returns the front's rows by their cost."""
+    axis.margins(y=0.1)
+    best = rows[on_front(rows, cost, gain)].sort_values(cost)
+    for number, (_, front) in enumerate(best.groupby(YARDSTICK, dropna=False, sort=False)):
+        label = "" if number else "Pareto front"
+        axis.plot(front[cost], front[gain], color="0.4", linewidth=1.2, drawstyle="steps-post", label=label)
+    for reducer, group in rows.groupby("reducer", sort=False):
+        _points(axis, group.sort_values(cost), cost, gain, _styles(rows)[reducer], reducer, **(line or UNJOINED))
+    axis.scatter(best[cost], best[gain], s=150, facecolors="none", edgecolors="black", linewidths=1.1)
+    return best
+
+
 def curves(rows: pd.DataFrame, knob: str, others: Sequence[str]) -> Figure:
     """R-Sum over a knob's values, a line for each reducer and each setting of the other knobs."""
-    figure, axis = _axes(knob)
+    figure, axis = _axes(knob, GAIN)
     styles = _styles(rows)
     rows = rows.dropna(subset=[knob])
     lines = {reducer: cycle(LINES) for reducer in rows["reducer"]}
@@ -81,7 +111,7 @@ def curves(rows: pd.DataFrame, knob: str, others: Sequence[str]) -> Figure:
         group = group.sort_values(knob).astype({knob: float})
         known = [f"{name}={knob_text(value)}" for name, value in zip(others, values, strict=True) if not pd.isna(value)]
         label = ", ".join([reducer, *known])
-        _points(axis, group, knob, styles[reducer], label, linestyle=next(lines[reducer]), linewidth=1.3)
+        _points(axis, group, knob, GAIN, styles[reducer], label, linestyle=next(lines[reducer]), linewidth=1.3)
     axis.set_xticks(sorted(rows[knob].astype(float).unique()))
     _legend(axis)
     return figure
@@ -106,22 +136,25 @@ def heat_map(rows: pd.DataFrame, down: str, across: str) -> Figure:
     return figure
 
 
-def _axes(x: str) -> tuple[Figure, Axes]:
+def _axes(x: str, y: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(9.5, 4.6), layout="constrained")
-    axis = figure.subplots()
+    return figure, _framed(figure.subplots(), x, y)
+
+
+def _framed(axis: Axes, x: str, y: str) -> Axes:
     axis.set_xlabel(x)
-    axis.set_ylabel(GAIN)
+    axis.set_ylabel(y)
     axis.grid(alpha=0.3, linewidth=0.6)
     axis.spines[["top", "right"]].set_visible(False)
-    return figure, axis
+    return axis
 
 
-def _points(axis: Axes, group: pd.DataFrame, x: str, style: tuple[str, str], label: str, **line: Any) -> None:
-    """R-Sum over a column, with deviations as error bars where there are several seeds."""
-    deviations = group[f"{GAIN} sd"].to_numpy(dtype=float)
+def _points(axis: Axes, group: pd.DataFrame, x: str, y: str, style: tuple[str, str], label: str, **line: Any) -> None:
+    """One column over another, with deviations as error bars where there are several seeds."""
+    deviations = group[f"{y} sd"].to_numpy(dtype=float)
     bars = None if np.isnan(deviations).all() else np.nan_to_num(deviations)
     colour, marker = style
-    axis.errorbar(group[x], group[GAIN], yerr=bars, color=colour, marker=marker, label=label, **POINTS, **line)
+    axis.errorbar(group[x], group[y], yerr=bars, color=colour, marker=marker, label=label, **POINTS, **line)
 
 
 def _legend(axis: Axes) -> None:

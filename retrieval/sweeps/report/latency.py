@@ -3,11 +3,13 @@
 import json
 import logging
 from collections.abc import Callable, Mapping
+from math import isqrt
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from jaxtyping import UInt8
 from omegaconf import DictConfig
 from rich.progress import Progress
 from torch import Tensor
@@ -28,7 +30,7 @@ FILE = "latency.json"
 _log = logging.getLogger(__name__)
 
 
-def latencies(folder: Path, configs: Mapping[str, DictConfig]) -> dict[str, Any]:
+def latencies(folder: Path, configs: Mapping[str, DictConfig], left: Mapping[str, float]) -> dict[str, Any]:
     """Milliseconds a video of each model that can be built, and how they were measured.
 
     They are read from the sweep's `latency.json` if it has them all from this machine, else measured into it.
@@ -36,6 +38,7 @@ def latencies(folder: Path, configs: Mapping[str, DictConfig]) -> dict[str, Any]
     Args:
         folder: the sweep's.
         configs: a job's config for each model, by name, as read from its folder.
+        left: of those whose tokens depend on the pixels how many a video has had in the end, on average.
     """
     path = folder / FILE
     how = {
@@ -44,16 +47,17 @@ def latencies(folder: Path, configs: Mapping[str, DictConfig]) -> dict[str, Any]
         "videos": VIDEOS,
         "rounds": ROUNDS,
     }
-    known = {name: config for name, config in configs.items() if _is_known(name, config, folder)}
+    known = {name: config for name, config in configs.items() if is_known(name, config, folder)}
     backbones = {name: config.backbone.source for name, config in known.items()}
-    if found := _stored(path, how, backbones):
+    left = {name: left[name] for name in known if name in left}
+    if found := _stored(path, how, backbones, left):
         return found
-    measured = how | {"backbones": backbones, "milliseconds": measure(known)}
+    measured = how | {"backbones": backbones, "tokens": left, "milliseconds": measure(known, left)}
     write_json(path, measured)
     return measured
 
 
-def _is_known(name: str, config: DictConfig, folder: Path) -> bool:
+def is_known(name: str, config: DictConfig, folder: Path) -> bool:
     """Whether a config asks for a backbone, a number of frames and a reducer; a warning where it does not."""
     try:
         source, frames = config.backbone.source, config.data.frames
@@ -61,30 +65,34 @@ def _is_known(name: str, config: DictConfig, folder: Path) -> bool:
             raise UserError(f"{folder}: backbone.source={shortened(source)}, data.frames={shortened(frames)}")
         _reducer(config, str(folder))
     except Exception as error:  # what a file says may be anything, and the report has other rows
-        _log.warning("no latency of %s: %s", shortened(name), error)
+        _log.warning("nothing is measured of %s: %s", shortened(name), error)
         return False
     return True
 
 
-def _stored(path: Path, how: dict[str, Any], backbones: dict[str, str]) -> dict[str, Any] | None:
+def _stored(
+    path: Path, how: dict[str, Any], backbones: dict[str, str], left: dict[str, float]
+) -> dict[str, Any] | None:
     """What an earlier report has measured; None if that is damaged, of other models, or measured in another way."""
     try:
         found = json.loads(path.read_text())
         same = found["backbones"].items() >= backbones.items() and found["milliseconds"].keys() >= backbones.keys()
+        same &= found["tokens"].items() >= left.items()
         numbers = all(type(each) in (int, float) for each in found["milliseconds"].values())
         return found if same and numbers and how.items() <= found.items() else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def measure(configs: Mapping[str, DictConfig]) -> dict[str, float]:
+def measure(configs: Mapping[str, DictConfig], left: Mapping[str, float] | None = None) -> dict[str, float]:
     """Milliseconds a video, the median over rounds, of towers of the configs' sizes with random weights.
 
     One that cannot be built, or does not run, has none.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     models: dict[str, CLIP] = {}
-    tried = {name: _call(name, config, models, device) for name, config in configs.items()}
+    tokens = left or {}
+    tried = {name: _call(name, config, models, device, tokens.get(name)) for name, config in configs.items()}
     calls = {name: call for name, call in tried.items() if call is not None}
     if not calls:
         return {}
@@ -96,10 +104,13 @@ def measure(configs: Mapping[str, DictConfig]) -> dict[str, float]:
     return {name: round(1000 * median(each) / VIDEOS, 3) for name, each in seconds.items()}
 
 
-def _call(name: str, config: DictConfig, models: dict[str, CLIP], device: str) -> Callable[[], Tensor] | None:
+def _call(
+    name: str, config: DictConfig, models: dict[str, CLIP], device: str, left: float | None
+) -> Callable[[], Tensor] | None:
     """One call of a config's video tower, without a head, which has run once; None, with a warning, where it cannot.
 
-    Towers of the same backbone share their weights.
+    Towers of the same backbone share their weights. Where the tokens depend on the pixels, as much of the videos stands
+    still as leaves so many of them.
     """
     source = config.backbone.source
     try:
@@ -107,12 +118,31 @@ def _call(name: str, config: DictConfig, models: dict[str, CLIP], device: str) -
             models[source] = backbone_of(source, device).to(device)
         model = models[source].with_reducer(_reducer(config, name))
         frames = random_videos(model, VIDEOS, config.data.frames)
+        frames = frames if left is None else standing_still(frames, left, model.visual.shape.patches)
         with torch.inference_mode():
             model.visual(model.pixels(frames))
     except Exception as error:  # what a file says may be anything, and the report has other rows
         _log.warning("no latency of %s: %s", shortened(name), " ".join(str(error).split()) or type(error).__name__)
         return None
     return lambda: model.visual(model.pixels(frames))
+
+
+def standing_still(
+    frames: UInt8[Tensor, "video frame 3 size size"], left: float, patches: int
+) -> UInt8[Tensor, "video frame 3 size size"]:
+    """The same videos, but in every frame only as many patches differ from the frame before as leave so many tokens.
+
+    Args:
+        frames: in which no patch stands still.
+        left: tokens of a video without its patches that stand still, a class token a frame among them.
+        patches: of a frame, as many in a row as in a column.
+    """
+    count, side = frames.shape[1], isqrt(patches)
+    moving = round((left - count - patches) / max(1, count - 1))
+    places = torch.randperm(patches, generator=torch.Generator().manual_seed(0)).to(frames.device)
+    mask = (places < moving).view(side, side)
+    mask = mask.repeat_interleave(frames.shape[-1] // side, 0).repeat_interleave(frames.shape[-1] // side, 1)
+    return frames.where(mask, frames[:, :1])
 
 
 def _reducer(config: DictConfig, source: str) -> Reducer:

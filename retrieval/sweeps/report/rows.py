@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
+from retrieval.sweeps.budgets import BUDGET
 from retrieval.sweeps.report.jobs import JobResult
 from retrieval.sweeps.states import State, knobs
 
@@ -28,8 +29,12 @@ METRICS = {
 """Columns of the table, and the names of the metrics in `metrics.json`; sums say their best possible value."""
 COSTS = {"tokens": "output_tokens", "GMACs": "video_gmacs", "parameters": "parameters"}
 """Columns of the table, and the names of the costs in `metrics.json`."""
+MEANS = {"tokens": "mean_output_tokens", "GMACs": "mean_tower_gmacs"}
+"""What takes their place where it depends on the pixels: what the videos have taken on average."""
+R_AT_1 = "t2v R@1"
+"""The column of the other pictures against cost."""
 FRONTS = {"front by GMACs": "GMACs", "front by latency": "latency (ms)"}
-"""Columns that tell the members of a Pareto front, and what costs there."""
+"""Columns that tell the members of a Pareto front of `GAIN`, and what costs there."""
 YARDSTICK = [
     *(f"protocol.{name}" for name in ("split", "videos", "captions")),
     *(f"protocol.training.{name}" for name in ("selected_by", "selected_on")),
@@ -103,12 +108,16 @@ def with_fronts(rows: pd.DataFrame, latency: dict[str, Any] | None) -> pd.DataFr
         rows["latency (ms)"] = rows["label"].map(latency["milliseconds"])
     for front, cost in FRONTS.items():
         if cost in rows:
-            rows[front] = False
-            for _, alike in rows.groupby(YARDSTICK, dropna=False):
-                rows.loc[alike.index, front] = pareto_front(
-                    *(alike[name].to_numpy(np.float64) for name in (cost, GAIN))
-                )
+            rows[front] = on_front(rows, cost, GAIN)
     return rows
+
+
+def on_front(rows: pd.DataFrame, cost: str, gain: str) -> pd.Series:
+    """Which rows are on the Pareto front of their own yardstick."""
+    members = pd.Series(False, index=rows.index)
+    for _, alike in rows.groupby(YARDSTICK, dropna=False):
+        members[alike.index] = pareto_front(*(alike[name].to_numpy(np.float64) for name in (cost, gain)))
+    return members
 
 
 def pareto_front(cost: Float[np.ndarray, " point"], gain: Float[np.ndarray, " point"]) -> Bool[np.ndarray, " point"]:
@@ -133,7 +142,7 @@ def _job_row(job: JobResult, columns: dict[str, str], protocol: int | None) -> d
     row = dict.fromkeys(columns.values()) | {columns[name]: values[name] for name in columns if name in values}
     row |= {"reducer": job.reducer, "state": job.state, "folder": job.folder.name, "protocol": protocol}
     row |= {column: metrics.get(name, float("nan")) for column, name in METRICS.items()}
-    row |= {column: costs.get(name, float("nan")) for column, name in COSTS.items()}
+    row |= {column: costs.get(MEANS.get(column, name), costs.get(name, float("nan"))) for column, name in COSTS.items()}
     circumstances = {} if job.results is None else job.results.protocol.circumstances()
     return row | {f"protocol.{name}": text for name, text in circumstances.items()}
 
@@ -162,7 +171,8 @@ def _states(group: pd.DataFrame) -> str:
 def _columns(jobs: list[JobResult]) -> dict[str, str]:
     """The knobs in which jobs with the same reducer differ, by dotted name, and the column that each goes to.
 
-    A knob that always has the value of one before it follows from that one, as do a module's seed from the job's.
+    A knob that always has the value of one before it follows from that one, as do a module's seed from the job's; and
+    what has one value for each budget is a setting that was found for it.
     """
     varying: dict[str, None] = {}
     together = []
@@ -170,9 +180,11 @@ def _columns(jobs: list[JobResult]) -> dict[str, str]:
         alike = [knobs(job.config) for job in jobs if job.reducer == reducer]
         names = dict.fromkeys(name for each in alike for name in each if name not in FOLLOWING)
         first: dict[tuple[Any, ...], str] = {}
-        for name in ["seed", *names]:
+        budgets = [each.get(BUDGET) for each in alike]
+        for name in ["seed", BUDGET, *names]:
             values = tuple(each.get(name) for each in alike)
-            if len(set(values)) > 1:
+            found = name != BUDGET and len(set(zip(budgets, values, strict=True))) == len(set(budgets))
+            if len(set(values)) > 1 and not found:
                 first.setdefault(values, name)
         varying |= {name: None for name in first.values() if name != "seed"}
         together.append(names.keys())

@@ -34,7 +34,7 @@ def as_text(
     columns |= {"seeds": rows["seeds"].map(str), "state": rows["state"]}
     if rows["protocol"].nunique() > 1:
         columns |= {"protocol": [_number(value, "") for value in rows["protocol"]]}
-    columns |= {name: _spread(rows[name], rows[f"{name} sd"]) for name in metrics}
+    columns |= {name: spread(rows[name], rows[f"{name} sd"]) for name in metrics}
     columns |= {name: [_number(value, DIGITS[name]) for value in rows[name]] for name in numbers if name in rows}
     if any(front in rows for front in FRONTS):
         columns |= {"Pareto": [_fronts(row) for _, row in rows.iterrows()]}
@@ -55,8 +55,9 @@ def facts(jobs: list[JobResult], latency: dict[str, Any] | None) -> list[str]:
         *(f"Protocol {number}: {text}." for number, text in _protocols(jobs).items()),
         "Recalls are in percent, means over as many seeds as the column seeds says, ± their standard deviation where "
         "there are several; rows of different protocols are not compared. R-Sum adds R@1, R@5 and R@10 of a direction "
-        "(of 300, as TempMe's paper) or of both (of 600). GMACs and tokens are of one video, in closed form. A star "
-        "marks the Pareto front: nothing else has a higher R-Sum of both directions at the same cost or less.",
+        "(of 300, as TempMe's paper) or of both (of 600). GMACs and tokens are of one video, in closed form, "
+        "or where they depend on the pixels the mean of the videos measured. A star marks the Pareto front: nothing "
+        "else has a higher R-Sum of both directions at the same cost or less.",
     ]
     if latency is not None:
         sentences.append(
@@ -92,8 +93,9 @@ def _number(value: int | float, form: str) -> str:
     return NOTHING if pd.isna(value) else format(value, form)
 
 
-def _spread(means: pd.Series, deviations: pd.Series) -> list[str]:
+def spread(means: pd.Series, deviations: pd.Series, sign: str = "") -> list[str]:
+    """Means with their deviations, where there are any; `sign` "+" writes it before what is not negative too."""
     return [
-        _number(mean, ".1f") + ("" if pd.isna(deviation) else f" ± {deviation:.1f}")
+        _number(mean, f"{sign}.1f") + ("" if pd.isna(deviation) else f" ± {deviation:.1f}")
         for mean, deviation in zip(means, deviations, strict=True)
     ]

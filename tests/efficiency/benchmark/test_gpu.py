@@ -12,7 +12,8 @@ from retrieval.efficiency.benchmark.gpu import measuring
 from retrieval.efficiency.benchmark.gpu.cases import BF16, COMPILED, GRAPHS, LONG, STAGES, STRAIGHTFORWARD, Case, plan
 from retrieval.efficiency.benchmark.gpu.measuring import Result
 from retrieval.efficiency.benchmark.gpu.page import page, targets
-from retrieval.efficiency.benchmark.straightforward import StraightforwardKMedoids, materialise_attention
+from retrieval.efficiency.benchmark.materialised import materialise
+from retrieval.efficiency.benchmark.straightforward import StraightforwardKMedoids
 from retrieval.reducers import KMedoids, TempMe
 
 B16 = "ViT-B-16-quickgelu"
@@ -23,7 +24,7 @@ B16 = "ViT-B-16-quickgelu"
 def test_the_straightforward_towers_have_our_features(ours, theirs):
     model = load_model("ViT-tiny-8", ours())
     plain = model.with_reducer(theirs())
-    materialise_attention(plain)
+    materialise(plain)
     frames, words = torch.randint(256, (1, 12, 3, 40, 40), dtype=torch.uint8), torch.randint(1, 99, (2, 8))
     torch.testing.assert_close(plain.encode_video(frames), model.encode_video(frames), atol=1e-5, rtol=0)
     torch.testing.assert_close(plain.encode_text(words), model.encode_text(words), atol=1e-5, rtol=0)

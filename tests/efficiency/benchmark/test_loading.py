@@ -11,7 +11,7 @@ from retrieval.data.decoder import open_decord
 from retrieval.data.sampling import even_frames
 from retrieval.data.store import FrameStore
 from retrieval.data.store.preparation import prepare
-from retrieval.efficiency.benchmark.loading import readable, write_video
+from retrieval.efficiency.benchmark.loading import advice, readable, write_video
 from retrieval.errors import UserError
 
 OPTIONS = ["--frames", "2", "--workers", "0", "--backbone", "ViT-tiny-8", "--batch-size", "1"]
@@ -43,7 +43,23 @@ def test_the_benchmarks_stored_frames_are_those_of_its_video(tmp_path):
 def test_the_benchmark_measures_generated_videos(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["benchmark", "loading", "--count", "2", *OPTIONS])
     main()
-    assert "ViT-tiny-8 trains on" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "ViT-tiny-8 on cpu: a training step of 1 videos takes" in printed
+    assert "data.num_workers=0" in printed
+
+
+@pytest.mark.parametrize(
+    ("consumed", "named"),
+    [
+        (5.0, "from data.num_workers=0 on, with data.frames_from=video"),
+        (15.0, "from data.num_workers=2 on, with data.frames_from=video"),
+        (90.0, "from data.num_workers=2 on, with data.frames_from=store"),
+        (1000.0, "with data.num_workers=2 it delivers 10 % of what a step takes"),
+    ],
+)
+def test_the_knob_to_turn_is_named(consumed, named):
+    rates = {0: {"decord": 10.0, "store": 50.0}, 2: {"decord": 20.0, "store": 100.0}}
+    assert named in advice(rates, consumed)
 
 
 def test_too_few_generated_videos_are_told(monkeypatch):

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from retrieval import load_model
 from retrieval.efficiency.benchmark.gpu.cases import COMPILED, FP32, GRAPHS, STRAIGHTFORWARD, Case, reducer_of
-from retrieval.efficiency.benchmark.straightforward import materialise_attention
+from retrieval.efficiency.benchmark.materialised import materialise
 from retrieval.efficiency.cost import cost
 from retrieval.efficiency.latency import random_videos, timed
 from retrieval.efficiency.memory import peak_memory
@@ -77,7 +77,7 @@ def built(case: Case, model: CLIP) -> CLIP:
     """The model of a case, which has the weights of another and in inference their type."""
     mine = model.with_reducer(reducer_of(case))
     if case.way == STRAIGHTFORWARD:
-        materialise_attention(mine)
+        materialise(mine)
     if case.stage == "inference":
         mine = deepcopy(mine).to(torch.float32 if case.way in (FP32, STRAIGHTFORWARD) else torch.bfloat16)
     if case.way in (COMPILED, GRAPHS):

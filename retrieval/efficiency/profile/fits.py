@@ -1,0 +1,43 @@
+"""What fits into the memory of a card, from the peaks of training steps of a few batch sizes.
+
+Memory grows by the same number of bytes with every video of a batch, so a line through the measured peaks tells the
+batches that were not run.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from statistics import linear_regression
+from typing import Any
+
+from retrieval.efficiency.profile.settings import Case
+
+RESERVED = 2**30
+"""Bytes of a card that are no tensors: the driver's context, the libraries' workspaces, and gaps between blocks."""
+
+
+def largest_batches(peaks: Mapping[Case, int], cards: Sequence[float]) -> list[dict[str, Any]]:
+    """A row for each way to train that was measured at two batch sizes or more.
+
+    Args:
+        peaks: bytes at the peak of each case.
+        cards: GB (2^30 bytes) of memory.
+
+    Returns:
+        Rows of the case without its batch size, `fixed_mib`, `mib_a_video`, `measured` (the batch sizes that were run)
+        and `batch_sizes`: the largest one for each card, 0 where not even one video fits, None where the measured peaks
+        do not grow with the batch.
+    """
+    ways: dict[Case, dict[int, int]] = {}
+    for case, peak in peaks.items():
+        if case.tuning is not None:
+            ways.setdefault(replace(case, batch_size=0), {})[case.batch_size] = peak
+    return [_row(way, sizes, cards) for way, sizes in ways.items() if cards and len(sizes) > 1]
+
+
+def _row(way: Case, sizes: Mapping[int, int], cards: Sequence[float]) -> dict[str, Any]:
+    slope, fixed = linear_regression(list(sizes), list(sizes.values()))
+    facts = asdict(way)
+    del facts["batch_size"]
+    facts |= {"fixed_mib": fixed / 2**20, "mib_a_video": slope / 2**20, "measured": list(sizes)}
+    room = [card * 2**30 - RESERVED - fixed for card in cards]
+    return facts | {"batch_sizes": [max(0, int(left // slope)) if slope > 0 else None for left in room]}

@@ -1,0 +1,71 @@
+"""What the knob `compile` does, and that it says so; what compiled blocks compute is in test_halves.py."""
+
+import logging
+
+import pytest
+import torch
+
+from retrieval import load_model
+from retrieval.model.compiling import cache_folder, compile_towers
+
+
+@pytest.fixture
+def says(caplog, monkeypatch, tmp_path):
+    """What the knob makes of a tiny model that is never called: whether it would be compiled, and the log."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(torch, "compile", lambda function, **knobs: function)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+
+    def decided(choice, gmacs):
+        model = load_model("ViT-tiny-8")
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            compile_towers(model, choice, gmacs)
+        compiled = {block.compiled for block in (*model.visual.blocks, *model.text.blocks)}
+        assert len(compiled) == 1
+        return compiled.pop(), caplog.messages
+
+    return decided
+
+
+def test_auto_compiles_long_jobs_alone(says, tmp_path):
+    assert says("auto", 100.0) == (
+        False,
+        ["compile=auto: no, about 2 s of work for this device, and it pays from 300 s on"],
+    )
+    compiled, (line,) = says("auto", 30_000.0)
+    assert compiled
+    assert line.startswith("compile=auto: block by block, about 500 s of work")
+    assert str(tmp_path) in line
+
+
+def test_true_and_false_ask_for_no_reason(says):
+    assert says(True, 0.0)[0]
+    assert says(False, 1e9) == (False, [])
+
+
+def test_without_a_compiler_a_line_says_that_nothing_is_compiled(says, monkeypatch):
+    def fails(function, **knobs):
+        raise RuntimeError("No working C++ compiler found\nin a long list")
+
+    monkeypatch.setattr(torch, "compile", fails)
+    compiled, (line,) = says(True, 0.0)
+    assert not compiled
+    assert line == "compile: not here, so the towers run as they are: No working C++ compiler found"
+
+
+@pytest.mark.parametrize(
+    ("choice", "line"), [("yes", "compile=yes: auto"), ("reduce-overhead", "not to be had on cpu")]
+)
+def test_an_impossible_choice_is_refused(choice, line):
+    with pytest.raises(ValueError, match=line):
+        compile_towers(load_model("ViT-tiny-8"), choice, 0.0)
+
+
+def test_graphs_are_kept_where_caches_are_unless_a_folder_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # so that it is restored
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    assert cache_folder() == tmp_path / "retrieval" / "compiled"
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "mine"))
+    assert cache_folder() == tmp_path / "mine"
