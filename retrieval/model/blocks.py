@@ -53,7 +53,9 @@ def row_attention(
     key_bias: Float[Tensor, "batch token 1"] | None,
 ) -> Float[Tensor, "batch token"]:
     """The softmax weights of these rows alone, averaged over heads and rows, in float32 at least."""
-    logits = (q @ k.transpose(2, 3)).to(torch.promote_types(q.dtype, torch.float32)) * q.shape[-1] ** -0.5
+    precision = torch.promote_types(q.dtype, torch.float32)
+    with torch.autocast(q.device.type, enabled=False):  # patches are sorted by these: half precision would make ties
+        logits = q.to(precision) @ k.to(precision).transpose(2, 3) * q.shape[-1] ** -0.5
     if key_bias is not None:
         logits = logits + key_bias.transpose(1, 2).unsqueeze(1)
     return logits.softmax(dim=-1).mean(dim=(1, 2))

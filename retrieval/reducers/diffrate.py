@@ -128,8 +128,9 @@ def merge_into_first(tokens: Tokens, kept: int) -> Tokens:
     if merges == 0:
         return tokens
     left = tokens.class_tokens + kept
-    unit = F.normalize(tokens.x[:, tokens.class_tokens :].detach(), dim=-1)
-    cosine, nearest = (unit[:, kept:] @ unit[:, :kept].mT).max(dim=-1)
+    with torch.autocast(tokens.x.device.type, enabled=False):  # half precision would make ties of neighbours
+        unit = F.normalize(tokens.x[:, tokens.class_tokens :].detach().float(), dim=-1)
+        cosine, nearest = (unit[:, kept:] @ unit[:, :kept].mT).max(dim=-1)
     target = nearest + tokens.class_tokens
     size = tokens.size[:, left:] * cosine.clamp(min=0).unsqueeze(2).to(tokens.size.dtype)
     count = torch.ones_like(tokens.size[:, :left]).scatter_add(1, target.unsqueeze(2), torch.ones_like(size))

@@ -108,9 +108,9 @@ def prune_and_merge_softly(tokens: Tokens, attention: Float[Tensor, "clip patch"
     before = alive.sum(dim=1, keepdim=True)
     between = torch.minimum(before, choice.prune_kept.detach())
     going = (rank >= choice.merge_kept.detach()) & (rank < between)
-    with torch.no_grad():
-        unit = F.normalize(x, dim=-1)
-        cosine = (unit @ unit.mT).float().masked_fill(rank >= choice.merge_kept, -torch.inf)
+    with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        unit = F.normalize(x.float(), dim=-1)
+        cosine = (unit @ unit.mT).masked_fill(rank >= choice.merge_kept, -torch.inf)
         similarity, nearest = cosine.max(dim=-1)
         added = size * similarity.clamp(min=0) * going
     index = nearest.unsqueeze(2).expand_as(x)

@@ -71,8 +71,9 @@ def energy(metric: Float[Tensor, "clip patch dim"], margin: float) -> Float[Tens
 
     Patches more alike than the margin count in full, others less the further they are away, at most -1.
     """
-    unit = F.normalize(metric, dim=-1)
-    return F.elu(unit @ unit.mT - margin).mean(dim=-1)
+    with torch.autocast(metric.device.type, enabled=False):  # half precision would make ties of neighbours
+        unit = F.normalize(metric.float(), dim=-1)
+        return F.elu(unit @ unit.mT - margin).mean(dim=-1)
 
 
 def _merge_last(tokens: Tokens, metric: Float[Tensor, "clip candidate key"], merges: int) -> Tokens:
