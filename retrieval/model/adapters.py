@@ -23,6 +23,6 @@ class AdaptedLinear(Linear):
         rows = result.flatten(0, -2)
         for adapter in self.active_adapters:
             low = self.lora_A[adapter](self.lora_dropout[adapter](x)).flatten(0, -2)
-            up = self.lora_B[adapter].weight.t().contiguous()
+            up = self.lora_B[adapter].get_parameter("weight").t().contiguous()
             rows = torch.addmm(rows, low, up, alpha=self.scaling[adapter])
         return rows.view_as(result)

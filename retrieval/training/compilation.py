@@ -1,10 +1,11 @@
 """When a training or an evaluation compiles its model: as soon as it is known how much there is to do."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 
+from retrieval.model import CLIP
 from retrieval.model.compiling import compile_towers
 
 BACKWARD = 2
@@ -26,10 +27,10 @@ class Compilation(L.Callback):
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
         loader: Any = trainer.train_dataloader
         pairs = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches * loader.batch_size
-        compile_towers(module.model, self.choice, pairs * (self.video + self.caption) * (1 + BACKWARD))
+        compile_towers(cast(CLIP, module.model), self.choice, pairs * (self.video + self.caption) * (1 + BACKWARD))
 
     def on_test_start(self, trainer: L.Trainer, module: Any) -> None:
         if not trainer.optimizers:  # after a training all has been decided
             videos, captions = trainer.datamodule.sizes()["test"]  # type: ignore[attr-defined]
             gmacs = videos * self.video + captions * self.caption
-            compile_towers(module.model, self.choice, gmacs / trainer.world_size)
+            compile_towers(cast(CLIP, module.model), self.choice, gmacs / trainer.world_size)
