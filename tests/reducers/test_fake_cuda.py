@@ -53,7 +53,7 @@ def option(request) -> Path:
 
 @pytest.fixture
 def looks(monkeypatch) -> list[int]:
-    """Counts the looks at the host, and answers: all is finite, medoids rest from the second look on, no clip is padded."""
+    """Counts the looks at the host, and answers: all is finite, medoids rest at the second look, no clip is padded."""
     counted = []
 
     def look(*answers: Tensor) -> list[bool]:
