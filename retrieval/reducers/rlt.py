@@ -108,8 +108,9 @@ def run_lengths(
         The length of the run that starts at each patch, 0 where none does because the patch is dropped; and the frame
         at which the run that a patch is part of starts, its own where it is kept.
     """
-    steps = torch.tensor(byte_steps, device=frames.device).view(3, 1, 1)
-    difference = ((frames[:, 1:].float() - frames[:, :-1].float()).abs() * steps).round().sum(2)
+    changes = (frames[:, 1:].float() - frames[:, :-1].float()).abs().unbind(2)
+    steps = [(change * step).round() for change, step in zip(changes, byte_steps, strict=True)]
+    difference = torch.stack(steps).sum(0)
     count, row = frames.shape[1], isqrt(patches)
     in_patches = difference.unflatten(3, (row, -1)).unflatten(2, (row, -1))  # [video, frame, row, y, column, x]
     pixels = 3 * in_patches.shape[3] * in_patches.shape[5]

@@ -15,9 +15,10 @@ from tests.fake_cuda import WAITS, backward, call, empty, fake_cuda
 
 FRAMES, TOWER = 12, TowerShape(blocks=12, width=32, patches=49, head_width=16)
 
-LOOKS = {"kmedoids": 2, "kmedoids_tempme": 2, "spectral": 3}
+LOOKS = {"kmedoids": 2, "kmedoids_tempme": 2, "spectral": 3, "rlt": 1}
 """The reducers that may look at the host, and how often when nothing moves after the first eight rounds: k-medoids once
-in eight rounds, and spectral clustering also before its eigenvectors, which wait for the device themselves."""
+in eight rounds, spectral clustering also before its eigenvectors, which wait for the device themselves, and a ragged
+reducer for the length of a batch's longest clip."""
 
 
 def reducer_of(path: Path) -> Reducer:
@@ -35,17 +36,14 @@ class Hooks(nn.Module):
 
     def forward(self, x: Tensor, key: torch.dtype) -> Tensor:
         tokens = Tokens(x, torch.ones(*x.shape[:2], 1, device=x.device), clips=FRAMES)
+        tokens = self.reducer.before_blocks(tokens, empty(len(x) // FRAMES, FRAMES, 3, 14, 14))
         for block in range(TOWER.blocks):
             tokens = self.reducer.before_attention(tokens, block)
             keys = tokens.x[..., : TOWER.head_width].to(key)
-            seen = [torch.ones(*keys.shape[:2], device=x.device)] if _wants_class_attention(self.reducer) else []
+            seen = [torch.ones(*keys.shape[:2], device=x.device)] if self.reducer.wants_class_attention else []
             tokens = self.reducer.after_attention(tokens, keys, block, *seen)
         assert tokens.size.dtype == torch.float32
         return tokens.x.float().sum()
-
-
-def _wants_class_attention(reducer: Reducer) -> bool:
-    return getattr(reducer, "wants_class_attention", False)
 
 
 @pytest.fixture(params=sorted((CONF / "reducer").glob("*.yaml")), ids=lambda path: path.stem)
@@ -55,13 +53,18 @@ def option(request) -> Path:
 
 @pytest.fixture
 def looks(monkeypatch) -> list[int]:
-    """Counts the looks at the host, and answers: all is finite; medoids rest from the second look on."""
+    """Counts the looks at the host, and answers: all is finite, medoids rest at the second look, no clip is padded."""
     counted = []
 
     def look(*answers: Tensor) -> list[bool]:
         counted.append(len(answers))
         return [True, len(counted) > 1][: len(answers)]
 
+    def live(tokens: Tokens) -> Tensor:
+        counted.append(1)
+        return torch.arange(tokens.x.shape[1], device=tokens.x.device).expand(len(tokens.x), -1)
+
+    monkeypatch.setattr(Tokens, "live", live)
     monkeypatch.setattr(kmedoids, "look", look)
     monkeypatch.setattr(spectral, "look", look)
     return counted

@@ -4,7 +4,6 @@ Attention with its logits and weights in memory, adapters added to queries, keys
 steps. TempMe's own code is no part of this; the same tower and reducer as ours run these blocks.
 """
 
-
 from jaxtyping import Float
 from open_clip.transformer import QuickGELU
 from peft.tuners.lora import LoraLayer

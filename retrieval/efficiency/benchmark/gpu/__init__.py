@@ -6,17 +6,23 @@ from argparse import Namespace
 from itertools import groupby
 
 import torch
+from rich.markdown import Markdown
 
 from retrieval.efficiency.benchmark.gpu.cases import Case, plan
 from retrieval.efficiency.benchmark.gpu.measuring import Result, base, biased_attention, measure, product_rates
 from retrieval.efficiency.benchmark.gpu.page import page
+from retrieval.errors import UserError
 from retrieval.files import write_whole
 from retrieval.jobs.announcing import tell
 from retrieval.jobs.files import refusals
 
 
 def run(arguments: Namespace) -> None:
-    """Measure, print the page and write it."""
+    """Measure, print the page and write it.
+
+    Raises:
+        UserError: cases that failed, once the page is written.
+    """
     logging.getLogger("retrieval").setLevel(logging.WARNING)  # what is compiled, and why, is known here
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rates, attention = product_rates(device), biased_attention(device)
@@ -25,7 +31,10 @@ def run(arguments: Namespace) -> None:
     with refusals(arguments.output, "--output writes elsewhere"):
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         write_whole(arguments.output, text)
-    tell(f"{text}\nwritten to {arguments.output}")
+    tell(Markdown(text), f"written to {arguments.output}")
+    failed = sum(result.note.startswith("failed") for result in results)
+    if failed:
+        raise UserError(f"{failed} of {len(results)} cases failed: {arguments.output} and the lines above say how")
 
 
 def measured(cases: list[Case], device: str, deadline: float) -> list[Result]:

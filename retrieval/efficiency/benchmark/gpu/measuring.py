@@ -1,5 +1,6 @@
 """Time and peak memory of a case of the GPU's benchmark, and what the device can do at best."""
 
+import logging
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from retrieval.model import CLIP
 from retrieval.model.attention import attention_by_channels, attention_by_mask
 from retrieval.model.compiling import compile_towers
 
+_log = logging.getLogger(__name__)
 WORDS = 32
 SECONDS, MOST_ROUNDS = 0.5, 10
 """How long a case is timed: for so long, but no more rounds, and one at least."""
@@ -56,7 +58,7 @@ def base(backbone: str, device: str) -> CLIP:
 
 
 def measure(case: Case, model: CLIP, device: str) -> Result:
-    """Time and peak memory of a case on the weights of `model`."""
+    """Time and peak memory of a case on the weights of `model`; what breaks is told, and the next case can follow."""
     try:
         mine = built(case, model)
         costs = cost(mine, case.frames, WORDS)
@@ -64,7 +66,11 @@ def measure(case: Case, model: CLIP, device: str) -> Result:
         seconds, peak = _measured(call, device)
     except torch.OutOfMemoryError:
         return Result(case, note="out of memory")
+    except RuntimeError as error:  # whatever compilers and kernels raise
+        _log.exception("%s", case)
+        return Result(case, note=f"failed: {' '.join(str(error).split())[:80]}")
     finally:
+        model.zero_grad()
         if case.way == GRAPHS:
             torch._dynamo.reset()  # gives back the memory of its graphs
     gmacs = costs["video_gmacs"]
@@ -78,8 +84,8 @@ def built(case: Case, model: CLIP) -> CLIP:
     mine = model.with_reducer(reducer_of(case))
     if case.way == STRAIGHTFORWARD:
         materialise(mine)
-    if case.stage == "inference":
-        mine = deepcopy(mine).to(torch.float32 if case.way in (FP32, STRAIGHTFORWARD) else torch.bfloat16)
+    if case.stage == "inference" and case.way not in (FP32, STRAIGHTFORWARD):
+        mine = deepcopy(mine).to(torch.bfloat16)
     if case.way in (COMPILED, GRAPHS):
         compile_towers(mine, "reduce-overhead" if case.way == GRAPHS else True, gmacs=0.0)
     return mine
