@@ -117,7 +117,7 @@ class RetrievalModule(L.LightningModule):
         self._log_metrics("test")
 
     def _log_metrics(self, split: str) -> None:
-        results = self.metrics.compute()
+        results: dict[str, Any] = dict(self.metrics.compute())
         self.metrics.reset()
         if self.spent is not None:
             results |= self.spent.compute()

@@ -56,7 +56,7 @@ def train(config: DictConfig) -> float:
 
     if not best.best_model_path:
         raise UserError("validation never ran, so no checkpoint was chosen: lower trainer.check_val_every_n_epoch")
-    metrics = trainer.test(module, data, ckpt_path=best.best_model_path, weights_only=True, verbose=False)[0]
+    metrics = dict(trainer.test(module, data, ckpt_path=best.best_model_path, weights_only=True, verbose=False)[0])
     content = read_checkpoint(Path(best.best_model_path))
     trained = trained_parameters(module.model)
     if lora_rank(module.model) is not None and trainer.is_global_zero:
@@ -96,7 +96,7 @@ def evaluate(asked: DictConfig) -> None:
     asked.run_dir = config.run_dir  # for who cleans up after a mistake
     start = Start(facts | _sizes(config, module.model) | {"run": str(folder)})
     trainer = build_trainer(config, start)
-    metrics = trainer.test(module, data, verbose=False)[0]
+    metrics = dict(trainer.test(module, data, verbose=False)[0])
     results = Results.measured(
         metrics,
         measured_under(trainer, config, config.split, content),
@@ -135,7 +135,7 @@ def _facts(config: DictConfig, model: CLIP, content: dict[str, Any] | None = Non
     return {group: str(name) for group, name in names.items()}
 
 
-def _costs(config: DictConfig, model: CLIP, logged: dict[str, Any]) -> dict[str, Any]:
+def _costs(config: DictConfig, model: CLIP, logged: dict[str, float]) -> dict[str, Any]:
     """What encoding costs; where that depends on the pixels, at the most, and the means that are among the logged."""
     means = {name: round(logged.pop(f"test/{name}"), 4) for name in MEANS if f"test/{name}" in logged}
     return cost(model, config.data.frames, config.words) | means
