@@ -16,7 +16,8 @@ def padded_destinations(
 ) -> Int[Tensor, "batch token"]:
     """For each token its position after the merge of each sequence's most similar pairs; -1 for padding.
 
-    The same pairs merge as in the sequences without their padding, and the others keep the order of `matching.merge`.
+    The same pairs merge as in the sequences without their padding, and the others take the order of `matching.merge`;
+    a sequence in which nothing merges stays as it is.
 
     Args:
         metric: what tokens are compared by.
@@ -37,7 +38,8 @@ def padded_destinations(
     place_in_a = place_in_a.scatter(1, matching.merged, target.where(merges, place_in_a.gather(1, matching.merged)))
     places = torch.empty_like(place[:, class_tokens:])
     places[:, in_a], places[:, in_b] = place_in_a, place_in_b
-    return torch.cat([class_place, places], dim=1)
+    as_before = (alive.cumsum(1) - 1).where(alive, -1)
+    return torch.cat([class_place, places], dim=1).where(allowed.unsqueeze(1) > 0, as_before)
 
 
 def merge_to(

@@ -129,7 +129,7 @@ class RetrievalModule(L.LightningModule):
         self._log_metrics("test")
 
     def _log_metrics(self, split: str) -> None:
-        results: dict[str, Any] = self.metrics.compute()
+        results: dict[str, Any] = dict(self.metrics.compute())
         self.metrics.reset()
         if self.spent is not None:
             results |= self.spent.compute()

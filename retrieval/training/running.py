@@ -140,7 +140,7 @@ def _facts(config: DictConfig, model: CLIP, content: dict[str, Any] | None = Non
     return {group: str(name) for group, name in names.items()}
 
 
-def _costs(config: DictConfig, model: CLIP, logged: dict[str, Any]) -> dict[str, Any]:
+def _costs(config: DictConfig, model: CLIP, logged: dict[str, float]) -> dict[str, Any]:
     """What encoding costs; where that depends on the pixels, at the most, and the means that are among the logged."""
     means = {name: round(logged.pop(f"test/{name}"), 4) for name in MEANS if f"test/{name}" in logged}
     return cost(model, config.data.frames, config.words) | means
