@@ -184,7 +184,7 @@ def _columns(jobs: list[JobResult]) -> dict[str, str]:
         for name in ["seed", BUDGET, *names]:
             values = tuple(each.get(name) for each in alike)
             found = name != BUDGET and len(set(zip(budgets, values, strict=True))) == len(set(budgets))
-            if len(set(values)) > 1 and not found:
+            if (len(set(values)) > 1 and not found) or (name == BUDGET and any(values)):
                 first.setdefault(values, name)
         varying |= {name: None for name in first.values() if name != "seed"}
         together.append(names.keys())
