@@ -130,7 +130,7 @@ def indexed(
     query = query.nprobes(probes or table.count_rows())
     if condition is not None:
         query = query.where(condition, prefilter=True)
-    found = query.select(["file", "number", "vector"]).to_arrow()
+    found = query.select(["file", "number", "vector", "_distance"]).to_arrow()
     vectors = found.column("vector").combine_chunks().flatten().to_numpy().reshape(len(found), -1)
     kept = torch.from_numpy(vectors.copy())
     files, numbers = (found.column(name).to_pylist() for name in ("file", "number"))
