@@ -77,8 +77,8 @@ def build_encoder(config: DictConfig, content: dict[str, Any]) -> Encoder:
         instantiate(config.data.sampler),
         config.data.short_side,
         located(weights),
-        plain(config.reducer),
-        plain(config.head),
+        plain(config.get("reducer")),
+        plain(config.get("head")),
     )
 
 
