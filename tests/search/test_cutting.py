@@ -1,5 +1,7 @@
 """Moments cover all of a video, none is longer than the window, and the tail is among them."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -25,7 +27,7 @@ def test_nothing_is_left_out_but_what_a_longer_stride_skips(start, length, windo
     assert spans[0][0] == start
     assert spans[-1][1] == start + length
     assert all(end - begin <= window * (1 + 1e-9) + 1e-9 for begin, end in spans)
-    assert all(later[0] - before[0] <= stride + 2e-3 for before, later in zip(spans, spans[1:], strict=False))
+    assert all(later[0] - before[0] <= stride + 2e-3 for before, later in pairwise(spans))
     assert len(set(spans)) == len(spans)
 
 
