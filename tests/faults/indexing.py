@@ -111,8 +111,8 @@ def killed(case: Case, luck: random.Random, most: int) -> list[bool]:
             return [*held[:-1], held[-1] and same and not again] if held else []
         held.append(not again and len(opened) == len(set(opened)) and code == -signal.SIGKILL)
         print(
-            f"{word(held[-1])}: killed with {len(there['files'])} videos written, {in_flight} in flight; {len(again)} that "
-            "had been written were read again",
+            f"{word(held[-1])}: killed with {len(there['files'])} videos written, {in_flight} in flight; {len(again)} "
+            "that had been written were read again",
             flush=True,
         )
         written = set(there["files"])

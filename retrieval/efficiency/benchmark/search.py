@@ -105,8 +105,6 @@ def asking(storage: Storage, way: str, probes: int | None) -> Ask:
     """How a question is answered."""
     head, filters = Mean(), Filters()
     contents = Contents(storage, way == INDEX, probes)
-    if way == INDEX:
-        storage.index_vectors()
     if way != PLAIN:
         return lambda question: [number for _, number in contents.nearest(question[None], TOP, filters, head)[0]]
     unit = F.normalize(contents.kept, dim=-1, out=contents.kept)
