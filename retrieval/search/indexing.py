@@ -38,7 +38,7 @@ def run_index(asked: DictConfig) -> None:
     encoder = build_encoder(config, content) if is_new or _says_which_model() else None
     if is_new:
         assert encoder is not None
-        index = Index.create(config.index, encoder, Cut(config.window, config.stride, config.shots))
+        index = Index.create(config.index, encoder, Cut(float(config.window), float(config.stride), config.shots))
     else:
         index = Index.open(config.index, encoder)
         _check_cut(config, index.storage.about.cut)

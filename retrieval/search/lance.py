@@ -14,7 +14,7 @@ def lancedb() -> Any:
     Raises:
         UserError: it is not installed.
     """
-    os.environ.setdefault("LANCE_LOG", "error")  # it warns of every table that is made, and of what it may do one day
+    os.environ.setdefault("LANCEDB_LOG", "error")  # it warns of every table that is made, and of what it may do one day
     try:
         import lancedb
     except ImportError as error:

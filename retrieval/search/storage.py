@@ -191,7 +191,7 @@ class Storage:
             self.moments.checkout(version)
             for batch in self.moments.search().select(["vector"]).to_batches():
                 part = places[first : first + len(batch)]
-                values = batch.column(0).flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1)
+                values = batch.column(0).flatten().to_numpy(zero_copy_only=False).reshape(-1, into.shape[1])
                 into[part[part >= 0]] = values[part >= 0]
                 first += len(batch)
             self.moments.checkout_latest()

@@ -82,7 +82,7 @@ def test_the_right_video_is_first_as_often_as_r_at_1_says(encoder, shapes, tmp_p
     index.add(folder, workers=0, open=open_pyav)
     captions = [(caption, number) for number, record in enumerate(records) for caption in record.captions]
     kept = encoder.texts([caption for caption, _ in captions])
-    metrics = RetrievalMetrics(encoder.model.head.similarity)
+    metrics = RetrievalMetrics(similarity=encoder.model.head.similarity)
     metrics.update_videos(brute_force(encoder, records), torch.arange(len(records)))
     metrics.update_captions(kept, torch.arange(len(captions)), torch.tensor([video for _, video in captions]))
     first = 0
@@ -169,7 +169,7 @@ def test_broken_and_hanging_files_are_listed_and_read_again_only_when_they_chang
     whole = shapes[7].path.read_bytes()
     (films / "broken.mp4").write_bytes(whole[: len(whole) // 2])
     (films / "hangs.mp4").write_bytes(whole)
-    guarded = Guarded(hanging, deadline=2.0)
+    guarded = Guarded(hanging, deadline=1.5)
     summary = index.add(films, workers=0, open=guarded)
     assert sorted(os.path.basename(path) for path in summary.broken) == ["broken.mp4", "hangs.mp4"]
     assert "data.deadline" in summary.broken[str(films / "hangs.mp4")]
@@ -191,6 +191,7 @@ def test_another_model_is_refused_and_both_are_named(index, tmp_path):
         Index.create(tmp_path / "random", "ViT-tiny-8")
 
 
+@pytest.mark.slow
 def test_heads_that_keep_more_than_a_vector(films, tmp_path):
     encoder = Encoder(load_model("ViT-tiny-8", head=TokenWise()), FRAMES, words=12)
     index = Index.create(tmp_path / "words", encoder)
@@ -244,6 +245,7 @@ def test_where_there_is_no_index(tmp_path, monkeypatch):
         Index.open(tmp_path)
 
 
+@pytest.mark.slow
 def test_long_videos_are_read_in_pieces_and_encoded_alike(encoder, tmp_path):
     """Batches of two, three and four moments give the same vectors, whichever worker reads."""
     frames = np.random.default_rng(0).integers(0, 255, (60, 48, 64, 3)).astype(np.uint8)

@@ -13,6 +13,7 @@ from tests.search.checkpoint import write
 from tests.search.conftest import FRAMES
 
 
+@pytest.mark.slow
 def test_the_command_makes_an_index_and_follows_the_folder(encoder, shapes, tmp_path, capsys):
     films, place = tmp_path / "films", tmp_path / "index"
     films.mkdir()
