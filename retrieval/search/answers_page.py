@@ -17,7 +17,8 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = """
 body { font: 16px/1.4 system-ui, sans-serif; margin: 2rem; color: #1c2430; background: #f6f7f9 }
 h2 { font-size: 1.1rem; margin: 2rem 0 .5rem }
-ol { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem; padding: 0; list-style: none }
+ol { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem }
+ol { padding: 0; list-style: none }
 li { background: #fff; border-radius: .6rem; overflow: hidden; box-shadow: 0 1px 3px #0003 }
 a { color: inherit; text-decoration: none; display: block } a:focus-visible { outline: 3px solid #2563eb }
 img { width: 100%; aspect-ratio: 16 / 9; object-fit: contain; background: #111; display: block }

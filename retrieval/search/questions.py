@@ -26,106 +26,15 @@ QUESTIONS_OF_CHANCE = 40
 WORDS_OF_CHANCE = 5
 SHARE = 0.95
 """Of the questions of random words, those whose best answer a good one beats."""
-WORDS = [
-    "above",
-    "advice",
-    "animal",
-    "autumn",
-    "basket",
-    "become",
-    "bicycle",
-    "bridge",
-    "butter",
-    "candle",
-    "carry",
-    "castle",
-    "chair",
-    "circle",
-    "cloud",
-    "coffee",
-    "copper",
-    "corner",
-    "cotton",
-    "dance",
-    "debt",
-    "desert",
-    "doctor",
-    "drawing",
-    "early",
-    "engine",
-    "famous",
-    "fasten",
-    "feather",
-    "field",
-    "finger",
-    "forest",
-    "garden",
-    "gentle",
-    "glass",
-    "golden",
-    "hammer",
-    "harbour",
-    "honest",
-    "island",
-    "jacket",
-    "journey",
-    "kitchen",
-    "ladder",
-    "laughter",
-    "lemon",
-    "letter",
-    "machine",
-    "marble",
-    "market",
-    "memory",
-    "mirror",
-    "motion",
-    "narrow",
-    "needle",
-    "north",
-    "ocean",
-    "orange",
-    "outside",
-    "paper",
-    "pepper",
-    "picture",
-    "planet",
-    "pocket",
-    "quiet",
-    "rapid",
-    "ribbon",
-    "river",
-    "rough",
-    "school",
-    "season",
-    "shadow",
-    "silver",
-    "sister",
-    "slowly",
-    "snow",
-    "square",
-    "station",
-    "stone",
-    "street",
-    "summer",
-    "table",
-    "theory",
-    "thread",
-    "tiger",
-    "toward",
-    "travel",
-    "under",
-    "valley",
-    "velvet",
-    "village",
-    "violin",
-    "weather",
-    "window",
-    "winter",
-    "wooden",
-    "yellow",
-    "yesterday",
-]
+WORDS = (
+    "above advice animal autumn basket become bicycle bridge butter candle carry castle chair circle cloud "
+    "coffee copper corner cotton dance debt desert doctor drawing early engine famous fasten feather field "
+    "finger forest garden gentle glass golden hammer harbour honest island jacket journey kitchen ladder "
+    "laughter lemon letter machine marble market memory mirror motion narrow needle north ocean orange outside "
+    "paper pepper picture planet pocket quiet rapid ribbon river rough school season shadow silver sister slowly "
+    "snow square station stone street summer table theory thread tiger toward travel under valley velvet village "
+    "violin weather window winter wooden yellow yesterday"
+)
 
 
 @dataclass(frozen=True)
@@ -201,7 +110,8 @@ def chance_level(index: Askable) -> float | None:
     without moments.
     """
     random = Random(0)
-    texts = [" ".join(random.sample(WORDS, WORDS_OF_CHANCE)) for _ in range(QUESTIONS_OF_CHANCE)]
+    words = WORDS.split()
+    texts = [" ".join(random.sample(words, WORDS_OF_CHANCE)) for _ in range(QUESTIONS_OF_CHANCE)]
     best = sorted(hits[0][0] for hits in index.nearest(index.encode_text(texts), 1, Filters()) if hits)
     return best[min(int(SHARE * len(best)), len(best) - 1)] if best else None
 
