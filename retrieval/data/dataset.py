@@ -4,7 +4,7 @@ Every random choice is a pure function of (seed, epoch, index): no global genera
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -49,22 +49,33 @@ class FrameReader:
             VideoError: a video that cannot be read, or does not have the part that the record tells of.
         """
         video = self.open(record.path)
+        indices = self.choose(video, record, generator)
+        distinct = sorted(set(indices))
+        frames = [
+            # The same random numbers for all parts: a crop is the same for all frames of a video.
+            transform_frames(part, self.transform, generator and generator.clone_state())
+            for part in decoded(video, distinct)
+        ]
+        return torch.cat(frames)[torch.tensor([distinct.index(index) for index in indices])]
+
+    def choose(self, video: VideoFile, record: Record, generator: Generator | None = None) -> list[int]:
+        """Which frames of the opened video those are.
+
+        Raises:
+            VideoError: it does not have the part that the record tells of.
+        """
         try:
-            indices = self.sampler(
+            return self.sampler(
                 video.total, video.fps, self.frames, record.start, record.end, generator, video.times
             )
         except PartError as error:
             raise VideoError(f"{record.path}: {error}") from error
-        distinct = sorted(set(indices))
-        step = len(distinct) if video.size is None else max(1, AT_ONCE // (3 * prod(video.size)))
-        frames = [
-            # The same random numbers for all parts: a crop is the same for all frames of a video.
-            transform_frames(
-                video.read(distinct[first : first + step]), self.transform, generator and generator.clone_state()
-            )
-            for first in range(0, len(distinct), step)
-        ]
-        return torch.cat(frames)[torch.tensor([distinct.index(index) for index in indices])]
+
+
+def decoded(video: VideoFile, indices: Sequence[int]) -> Iterator[UInt8[Tensor, "frame 3 height width"]]:
+    """Frames of a video, as many at a time as `AT_ONCE` allows."""
+    step = len(indices) if video.size is None else max(1, AT_ONCE // (3 * prod(video.size)))
+    return (video.read(indices[first : first + step]) for first in range(0, len(indices), step))
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> Generator:

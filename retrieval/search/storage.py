@@ -1,0 +1,280 @@
+"""What an index keeps in LanceDB: a table of moments, a table of files, and a line of plain JSON about both.
+
+The address is a folder or anything else that LanceDB opens (`s3://…`, `gs://…`, `az://…`). A commit is whole or not
+there. A shard is two commits, its moments and then its files: moments whose file is not listed as it was then are of a
+job that was killed in between. No reader sees them, and the next job deletes them before it does anything else.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from retrieval.errors import UserError
+from retrieval.search.rows import FileRow, MomentRows, file_key, file_schema, moment_schema, moment_table
+
+FORMAT = 1
+MOMENTS, FILES, ABOUT = "moments", "files", "about"
+KEPT = timedelta(hours=1)
+"""How long the pieces of replaced versions stay, for who is reading them."""
+SCATTERED = 100
+"""Small pieces of a table above which they are put together."""
+AT_ONCE = 500  # files named in one condition
+
+
+def lancedb() -> Any:
+    """The library.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import lancedb
+    except ImportError as error:
+        raise UserError(f'an index needs LanceDB: pip install "retrieval[search]" ({error})') from error
+    return lancedb
+
+
+class Storage:
+    """The tables of an index.
+
+    Args:
+        address: a folder, or another address of LanceDB's.
+
+    Raises:
+        UserError: LanceDB is not installed, or there is no index at this address.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        library = lancedb()
+        if is_folder(address) and not Path(address).is_dir():
+            raise UserError(f"index={address}: no such folder; make it with python -m retrieval.index index={address}")
+        with self.readable():
+            self.database = library.connect(address)
+            self.about = self._read_about()
+            self.moments, self.files = (self.database.open_table(name) for name in (MOMENTS, FILES))
+
+    @classmethod
+    def exists(cls, address: str) -> bool:
+        """Whether there is an index at the address, whole or damaged."""
+        if is_folder(address) and not Path(address).is_dir():
+            return False
+        return ABOUT in _names(lancedb().connect(address))
+
+    @classmethod
+    def create(cls, address: str, about: dict[str, Any], numbers: int) -> "Storage":
+        """An empty index; what tells of it comes last, so that half an index is none.
+
+        Args:
+            address: where.
+            about: plain values.
+            numbers: how many are kept of a moment.
+        """
+        import pyarrow as pa
+
+        database = lancedb().connect(address)
+        with writing(address):
+            database.create_table(MOMENTS, schema=moment_schema(numbers), mode="overwrite")
+            database.create_table(FILES, schema=file_schema(), mode="overwrite")
+            told = json.dumps({"format": FORMAT, **about})
+            database.create_table(ABOUT, pa.table({"json": [told]}))
+        return cls(address)
+
+    @contextmanager
+    def readable(self) -> Iterator[None]:
+        """Tell in one line what cannot be read."""
+        try:
+            yield
+        except UserError:
+            raise
+        except (ValueError, RuntimeError, OSError) as error:
+            raise UserError(f"index={self.address}: damaged, or no index ({_first_line(error)})") from error
+
+    def refresh(self) -> None:
+        """See what others have written since."""
+        with self.readable():
+            for table in (self.moments, self.files):
+                table.checkout_latest()
+
+    def file_rows(self) -> dict[str, FileRow]:
+        """All files by path."""
+        with self.readable():
+            rows = self.files.search().to_arrow().drop_columns(["file"]).to_pylist()
+        return {row["path"]: FileRow(**row) for row in sorted(rows, key=lambda row: row["path"])}
+
+    def write(self, files: Sequence[MomentRows], known: Iterable[str]) -> None:
+        """Put these files in the place of what is there of them; doing so twice is as good as once.
+
+        Args:
+            files: as they were read.
+            known: paths of which moments may be there already.
+
+        Raises:
+            UserError: it cannot be written, the disk being full; what was there can be read.
+        """
+        rows = moment_table(files, self.moments.schema, self.about["model"]["fingerprint"])
+        old = {each.file.path for each in files}.intersection(known)
+        with writing(self.address):
+            if old:
+                self._replace(rows, old)
+            elif len(rows):
+                self.moments.add(rows)
+            self.put_files([each.file for each in files])
+
+    def put_files(self, rows: Sequence[FileRow]) -> None:
+        """List these files, in the place of what was listed of them."""
+        import pyarrow as pa
+
+        if not rows:
+            return
+        table = pa.Table.from_pylist([{"file": file_key(row.path), **asdict(row)} for row in rows], file_schema())
+        with writing(self.address):
+            change = self.files.merge_insert("file").when_matched_update_all().when_not_matched_insert_all()
+            change.execute(table)
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Forget these files and their moments."""
+        for condition in _conditions(paths):
+            with writing(self.address):
+                self.moments.delete(condition)
+                self.files.delete(condition)
+
+    def delete_unlisted(self, files: dict[str, FileRow]) -> int:
+        """Delete moments whose file is not listed as it was when they were read; returns of how many files."""
+        found: set[str] = set()
+        with self.readable():
+            for batch in self.moments.search().select(["path", "size", "modified"]).to_batches():
+                for row in _distinct(batch):
+                    listed = files.get(row[0])
+                    if listed is None or listed.signature != row[1:]:
+                        found.add(row[0])
+        for condition in _conditions(sorted(found)):
+            with writing(self.address):
+                self.moments.delete(condition)
+        return len(found)
+
+    def tidy(self, always: bool = False) -> None:
+        """Put small pieces together, take new rows into the vector index, and give back what old versions hold."""
+        for table in (self.moments, self.files):
+            if always or table.stats()["fragment_stats"]["num_small_fragments"] > SCATTERED:
+                with writing(self.address):
+                    table.optimize(cleanup_older_than=KEPT)
+
+    def thumbnails(self, wanted: Sequence[tuple[str, int]]) -> list[bytes]:
+        """The pictures of moments, each by its file's path and its number there; an empty one where it is gone."""
+        numbers: dict[str, set[int]] = {}
+        for path, number in wanted:
+            numbers.setdefault(file_key(path), set()).add(number)
+        either = " OR ".join(
+            f"(file = '{file}' AND number IN ({', '.join(map(str, sorted(each)))}))" for file, each in numbers.items()
+        )
+        if not either:
+            return []
+        self.refresh()
+        with self.readable():
+            rows = self.moments.search().where(either).select(["file", "number", "thumbnail"]).to_arrow().to_pylist()
+        found = {(row["file"], row["number"]): row["thumbnail"] for row in rows}
+        return [found.get((file_key(path), number), b"") for path, number in wanted]
+
+    def vectors(self, places: np.ndarray, shape: Sequence[int], version: int) -> Tensor:
+        """What is kept of the moments, each at its place; those at -1 are left out.
+
+        Args:
+            places: of the rows in the order in which `columns` gave them.
+            shape: of what is kept of a moment.
+            version: of the table that `columns` read.
+        """
+        result = torch.empty(int(places.max(initial=-1)) + 1, *shape)
+        into, first = result.flatten(1).numpy(), 0
+        with self.readable():
+            self.moments.checkout(version)
+            for batch in self.moments.search().select(["vector"]).to_batches():
+                part = places[first : first + len(batch)]
+                values = batch.column(0).flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1)
+                into[part[part >= 0]] = values[part >= 0]
+                first += len(batch)
+            self.moments.checkout_latest()
+        return result
+
+    def columns(self, names: Sequence[str]) -> tuple[dict[str, Any], int]:
+        """Columns of all moments as Arrow arrays, and the version of the table that they are from."""
+        self.refresh()
+        with self.readable():
+            version = self.moments.version
+            table = self.moments.search().select(list(names)).to_arrow()
+        return {name: table.column(name).combine_chunks() for name in names}, version
+
+    def _replace(self, rows: Any, paths: Iterable[str]) -> None:
+        """In one commit: all that is there of these files goes, the rows come."""
+        keys = ", ".join(f"'{file_key(path)}'" for path in sorted(paths))
+        if not len(rows):
+            self.moments.delete(f"file IN ({keys})")
+            return
+        change = self.moments.merge_insert(["file", "number"]).when_matched_update_all().when_not_matched_insert_all()
+        change.when_not_matched_by_source_delete(f"file IN ({keys})").execute(rows)
+
+    def _read_about(self) -> dict[str, Any]:
+        """What the index tells of itself.
+
+        Raises:
+            UserError: nothing, or something else.
+        """
+        if ABOUT not in _names(self.database):
+            raise UserError(f"index={self.address}: no index there; make it with python -m retrieval.index")
+        (text,) = self.database.open_table(ABOUT).search().to_arrow().column("json").to_pylist()
+        told = json.loads(text)
+        if not isinstance(told, dict) or told.get("format") != FORMAT:
+            raise UserError(f"index={self.address}: of another version of this package: index again into another folder")
+        return told
+
+
+def is_folder(address: str) -> bool:
+    """Whether an index lies in a folder, and not in an object store."""
+    return "://" not in address
+
+
+@contextmanager
+def writing(address: str) -> Iterator[None]:
+    """Tell in one line what cannot be written.
+
+    Raises:
+        UserError: what LanceDB or the system say.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (RuntimeError, OSError) as error:
+        raise UserError(
+            f"index={address}: cannot be written, is the disk full? ({_first_line(error)}); what was written before can "
+            "be searched, and the same command goes on once there is room"
+        ) from error
+
+
+def _names(database: Any) -> Sequence[str]:
+    return database.list_tables(limit=100).tables
+
+
+def _conditions(paths: Sequence[str]) -> Iterator[str]:
+    for first in range(0, len(paths), AT_ONCE):
+        yield f"file IN ({', '.join(repr(file_key(path)) for path in paths[first : first + AT_ONCE])})"
+
+
+def _distinct(batch: Any) -> Iterator[tuple[str, int, float]]:
+    """The rows of a batch without repetitions."""
+    import pyarrow as pa
+
+    rows = pa.table(batch).group_by(["path", "size", "modified"]).aggregate([]).to_pydict()
+    return zip(rows["path"], rows["size"], rows["modified"], strict=True)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
