@@ -1,6 +1,7 @@
 """Where all questions to one index meet, however many come at once: one is answered at a time."""
 
 import io
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -10,6 +11,7 @@ from retrieval.search.answers import Answer, answers
 from retrieval.search.index import Index
 from retrieval.search.moments import Filters, Moment
 from retrieval.search.questions import Question, Reply, chance_level, reply
+from retrieval.search.writing import clock
 
 MOST = 100
 """Answers to one question."""
@@ -39,7 +41,7 @@ class Desk:
         itself = Answer(1.0, moment.path, moment.start, moment.end, moment.modified, (moment,))
         with self.lock:
             found = answers(self.index, self.index.vectors[number : number + 1], top, filters, itself)
-        return Reply(f"like {moment.path}", found)
+        return Reply(f"like {Path(moment.path).name} at {clock(moment.start)}", found)
 
     def moment(self, number: int) -> Moment:
         """A moment by its number; raises UserError where there is none."""

@@ -4,10 +4,11 @@ from html import escape
 from pathlib import Path
 
 import gradio as gr
+from pydantic import ValidationError
 
 from retrieval.errors import UserError
 from retrieval.search.page.desk import MOST, Desk
-from retrieval.search.page.routes import Asked, reply_to
+from retrieval.search.page.routes import Asked, invalid, reply_to
 from retrieval.search.questions import LONGEST, Reply
 from retrieval.search.writing import clock, shown
 
@@ -43,7 +44,7 @@ def build_page(desk: Desk, name: str) -> gr.Blocks:
         with gr.Row(elem_id="asking", equal_height=True):
             query = gr.Textbox(
                 label="What is to be seen?", placeholder="a man rides a bike", autofocus=True, scale=8,
-                max_length=LONGEST, elem_id="query",
+                max_lines=1, max_length=LONGEST, elem_id="query",
             )  # fmt: skip
             button = gr.Button("Search", variant="primary", scale=1, elem_id="search")
         with gr.Accordion("Filters", open=False), gr.Row():
@@ -79,8 +80,8 @@ def _answered(desk: Desk, query: str, like: int | None, *filters: str | float | 
         return as_html(reply_to(desk, asked))
     except UserError as error:
         return f'<p class="note" role="alert">{_text(str(error))}</p>'
-    except ValueError:  # pydantic's, of a number that is none
-        return '<p class="note" role="alert">A filter is not a number.</p>'
+    except ValidationError as error:
+        return f'<p class="note" role="alert">{_text(invalid(error))}</p>'
 
 
 def as_html(reply: Reply) -> str:

@@ -28,9 +28,12 @@ function show(answer) {
 
 async function showTokens(button) {
   const figure = find(".player figure");
+  const name = button.textContent;
   button.disabled = true;
+  button.textContent = "Drawing …";
   const answer = await fetch(`media/${chosen.dataset.number}/tokens`);
   button.disabled = false;
+  button.textContent = name;
   if (answer.status === 200) {
     figure.querySelector("img").src = URL.createObjectURL(await answer.blob());
     figure.hidden = false;

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from retrieval.data.decoder.base import VideoError
 from retrieval.errors import UserError
 from retrieval.search.asking import filters_of
 from retrieval.search.moments import Moment
@@ -85,10 +85,20 @@ def add_routes(app: FastAPI, desk: Desk) -> None:
 
     @app.exception_handler(UserError)
     def refuse(request: Request, error: UserError) -> Response:
-        is_missing = isinstance(error, VideoError) or request.url.path.startswith("/media/")
+        is_missing = request.url.path.startswith("/media/")
         return JSONResponse({"error": str(error)}, 404 if is_missing else 400)
 
+    @app.exception_handler(ValidationError)
+    @app.exception_handler(RequestValidationError)
+    def explain(request: Request, error: ValidationError | RequestValidationError) -> Response:
+        return JSONResponse({"error": invalid(error)}, 400)
+
     app.include_router(router)
+
+
+def invalid(error: ValidationError | RequestValidationError) -> str:
+    """Which values of a question cannot be, in one line."""
+    return "; ".join(f"{each['loc'][-1] if each['loc'] else 'question'}: {each['msg']}" for each in error.errors())
 
 
 def _as_json(reply: Reply) -> dict[str, Any]:
