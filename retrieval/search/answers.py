@@ -9,8 +9,10 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from retrieval.errors import UserError
 from retrieval.search.moments import Filters, Moment
 
+ALL = Filters()
 NEAR = 0.02
 """How much less than an answer's best moment one that overlaps it may score to prolong it; with more it is left out."""
 DEPTH = 4
@@ -45,24 +47,36 @@ class Answer:
 class Searchable(Protocol):
     """What answers need of an index."""
 
-    def nearest(self, kept: Tensor, top: int, filters: Filters = ...) -> list[list[tuple[float, Moment]]]: ...
+    def nearest(self, kept: Tensor, top: int, filters: Filters = ALL) -> list[list[tuple[float, Moment]]]: ...
 
 
 def answers(
-    index: Searchable, kept: Tensor, top: int, filters: Filters = Filters(), leave_out: Answer | None = None
-) -> list[Answer]:
-    """The `top` best answers to a question, best first; fewer where the index has no more.
+    index: Searchable, kept: Tensor, top: int, filters: Filters = ALL, leave_out: Answer | None = None
+) -> list[list[Answer]]:
+    """For each question its `top` best answers, best first; fewer where the index has no more.
 
     Args:
         index: what is asked.
-        kept: what the head keeps of the question, `[1, ...]`.
+        kept: what the head keeps of the questions, `[question, ...]`.
         top: how many answers.
         filters: which moments may answer.
         leave_out: a stretch of a video that is no answer, because it is the question.
+
+    Raises:
+        UserError: no answer is wanted.
     """
+    if top < 1:
+        raise UserError(f"top={top}: at least one answer")
+    return [_answers(index, question, top, filters, leave_out) for question in kept.split(1)]
+
+
+def _answers(
+    index: Searchable, question: Tensor, top: int, filters: Filters, leave_out: Answer | None
+) -> list[Answer]:
+    """One more than are wanted shows that nothing better prolongs the last of them."""
     depth = DEPTH * top
     while True:
-        (hits,) = index.nearest(kept, depth, filters)
+        (hits,) = index.nearest(question, depth, filters)
         found = merge(((score, each) for score, each in hits if not (leave_out and leave_out.overlaps(each))), top + 1)
         if len(found) > top or len(hits) < depth:
             return found[:top]

@@ -64,28 +64,29 @@ def duplicates(index: Comparable, threshold: float) -> list[Group]:
     """
     if not 0 < threshold <= 1:
         raise UserError(f"duplicates={threshold:g}: a similarity above 0 and up to 1, such as 0.95")
-    label = torch.arange(len(index.moments))  # of the group, the smallest number in it
-    best = torch.zeros(len(index.moments))
-    for row, columns, similarities in _near(index, threshold):
+    moments = list(index.moments)
+    label = torch.arange(len(moments))  # of the group, the smallest number in it
+    best = torch.zeros(len(moments))
+    for row, columns, similarities in _near(index, moments, threshold):
         best[row] = similarities.max()
         _join(label, torch.cat([columns, columns.new_tensor([row])]))
     found = best.nonzero().flatten().tolist()
-    found.sort(key=lambda number: (index.moments[number].path, index.moments[number].start))
+    found.sort(key=lambda number: (moments[number].path, moments[number].start))
     for one, other in pairwise(found):
-        if _overlap(index.moments[one], index.moments[other]):
+        if _overlap(moments[one], moments[other]):
             _join(label, torch.tensor([one, other]))
     members: dict[int, list[int]] = {}
     for number in found:
         members.setdefault(int(label[number]), []).append(number)
-    made = [Group(float(best[each].max()), _places([index.moments[n] for n in each])) for each in members.values()]
+    made = [Group(float(best[each].max()), _places([moments[n] for n in each])) for each in members.values()]
     return sorted(made, key=lambda group: (-group.similarity, group.places[0].path, group.places[0].start))
 
 
-def _near(index: Comparable, threshold: float) -> Iterator[tuple[int, Tensor, Tensor]]:
+def _near(index: Comparable, moments: Sequence[Moment], threshold: float) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Each moment that has near ones in other files: its number, theirs, and how similar they are."""
-    count = len(index.moments)
+    count = len(moments)
     numbers: dict[str, int] = {}
-    files = torch.tensor([numbers.setdefault(moment.path, len(numbers)) for moment in index.moments])
+    files = torch.tensor([numbers.setdefault(moment.path, len(numbers)) for moment in moments])
     rows = max(1, BLOCK // max(1, count))
     for start in track(range(0, count, rows), description="Comparing moments", transient=True):
         scores = index.scores(index.vectors[start : start + rows])

@@ -74,7 +74,7 @@ class Askable(Searchable, Protocol):
     """What questions need of an index."""
 
     def encode_text(self, queries: Sequence[str]) -> Tensor: ...
-    def encode_frames(self, path: Path, start: float | None, end: float | None) -> Tensor: ...
+    def encode_frames(self, path: Path, start: float | None = None, end: float | None = None) -> Tensor: ...
     def encode_image(self, path: Path) -> Tensor: ...
 
 
@@ -91,13 +91,13 @@ def reply(index: Askable, question: Question, top: int, filters: Filters, chance
     Raises:
         UserError: no question, or a file that cannot be read.
     """
-    _check_top(top)
     if question.like is not None:
-        return Reply(str(question), answers(index, _kept_of_file(index, question), top, filters, _itself(question)))
+        (found,) = answers(index, _kept_of_file(index, question), top, filters, _itself(question))
+        return Reply(str(question), found)
     text, notes = _shortened(question.text)
     if not text.strip():
         raise UserError("the query is empty: write what is to be seen, such as query='a man rides a bike'")
-    found = answers(index, index.encode_text([text]), top, filters)
+    (found,) = answers(index, index.encode_text([text]), top, filters)
     if found and chance is not None and found[0].score <= chance:
         notes.append(low(found[0].score, chance))
     return Reply(text, found, tuple(notes))
@@ -162,9 +162,9 @@ def _kept_of_file(index: Askable, question: Question) -> Tensor:
         if question.start is not None or question.end is not None:
             raise UserError(f"like_start and like_end are seconds of a video, and {question.like} is a picture")
         return index.encode_image(question.like)
-    start, end = question.start or 0.0, question.end
-    if start < 0 or (end is not None and end <= start):
-        raise UserError(f"like_start={start:g} like_end={end}: give seconds, the end after the start")
+    start, end = question.start, question.end
+    if (start or 0.0) < 0 or (end is not None and end <= (start or 0.0)):
+        raise UserError(f"like_start={start} like_end={end}: give seconds, the end after the start")
     return index.encode_frames(question.like, start, end)
 
 
@@ -181,7 +181,3 @@ def _shortened(text: str) -> tuple[str, list[str]]:
         text
     ) > LONGEST else []
 
-
-def _check_top(top: int) -> None:
-    if top < 1:
-        raise UserError(f"top={top}: at least one answer")

@@ -40,7 +40,7 @@ class Desk:
         moment = self.moment(number)
         itself = Answer(1.0, moment.path, moment.start, moment.end, moment.modified, (moment,))
         with self.lock:
-            found = answers(self.index, self.index.vectors[number : number + 1], top, filters, itself)
+            (found,) = answers(self.index, self.index.vectors[number : number + 1], top, filters, itself)
         return Reply(f"like {Path(moment.path).name} at {clock(moment.start)}", found)
 
     def moment(self, number: int) -> Moment:
@@ -50,15 +50,18 @@ class Desk:
         return self.index.moments[number]
 
     def picture(self, number: int) -> bytes:
-        """A moment's small JPEG."""
-        (picture,) = self.index.thumbnails([self.moment(number)])
+        """A moment's small JPEG; raises UserError where the index has changed and it is gone."""
+        with self.lock:
+            (picture,) = self.index.thumbnails([self.moment(number)])
+        if not picture:
+            raise UserError(f"there is no picture of moment {number} any more")
         return picture
 
     def tokens(self, number: int) -> bytes | None:
         """A PNG of which patches of a moment went into which token; None where the reducer leaves all as they are."""
         moment = self.moment(number)
         with self.lock:
-            figure: Any = draw_reduction(self.index.model, self.index.frames(moment.path, moment.start, moment.end))
+            figure: Any = draw_reduction(self.index.encoder.model, self.index.frames(moment.path, moment.start, moment.end))
         if figure is None:
             return None
         file = io.BytesIO()

@@ -37,7 +37,7 @@ def build_page(desk: Desk, name: str) -> gr.Blocks:
         desk: what answers.
         name: of the index.
     """
-    files = len({moment.path for moment in desk.index.moments})
+    files = sum(row.moments > 0 and not row.vanished for row in desk.index.files.values())
     about = f"{len(desk.index.moments):,} moments of {files:,} videos in {shown(name)}"
     with gr.Blocks(title="Search your videos", analytics_enabled=False, fill_width=True) as page:
         gr.HTML(f"<header><h1>Search your videos</h1><p>{_text(about)}</p></header>", js_on_load=None)
