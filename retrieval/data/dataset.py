@@ -65,9 +65,7 @@ class FrameReader:
             VideoError: it does not have the part that the record tells of.
         """
         try:
-            return self.sampler(
-                video.total, video.fps, self.frames, record.start, record.end, generator, video.times
-            )
+            return self.sampler(video.total, video.fps, self.frames, record.start, record.end, generator, video.times)
         except PartError as error:
             raise VideoError(f"{record.path}: {error}") from error
 

@@ -39,6 +39,7 @@ class Cut:
         for knob in ("window", "stride"):
             if not 0 < getattr(self, knob) < float("inf"):
                 raise UserError(f"{knob}={getattr(self, knob)} seconds, must be positive")
+            object.__setattr__(self, knob, float(getattr(self, knob)))
 
     def __str__(self) -> str:
         return f"window={self.window:g} stride={self.stride:g} shots={str(self.shots).lower()}"
@@ -64,7 +65,7 @@ def windows(start: float, end: float, window: float, stride: float) -> list[Span
     last = end - window
     if last <= start:
         return [(start, end)]
-    spans = []
+    spans: list[Span] = []
     while (begin := start + len(spans) * stride) < last - 1e-3:  # one that begins within a millisecond is the last
         spans.append((begin, begin + window))
     return [*spans, (last, end)]

@@ -7,8 +7,9 @@ as in a checkpoint, and the weights are compared by their fingerprint.
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from dataclasses import asdict
+from functools import partial
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -29,65 +30,11 @@ from retrieval.model.tuning import merge_lora
 from retrieval.model.weights import is_weights_file, read_checkpoint
 from retrieval.plain import PLAIN, check_plain, shortened
 from retrieval.reducers import Reducer
+from retrieval.search.about import Description
 
 SAMPLERS: dict[str, Callable[..., list[int]]] = {"even": even_frames, "segments": segment_frames}
 """Those that are known by name, the options of conf/data/sampler."""
 TEXTS = 256  # queries encoded at a time
-
-
-@dataclass(frozen=True)
-class Description:
-    """An encoder in plain values.
-
-    Attributes:
-        weights: a file or open_clip's name of them; None: a model of which that is not known.
-        reducer, head: configs, where they are not those that come with the weights.
-        frames, words: per moment, and per query.
-        sampler: one of `SAMPLERS` with its knobs; another one by its name alone.
-        short_side: that frames are shrunk to while decoding, as the knob data.short_side.
-        name: in words.
-        fingerprint: of weights, architecture, reducer, head, and of which frames are read.
-    """
-
-    weights: str | None
-    reducer: dict[str, Any] | None
-    head: dict[str, Any] | None
-    frames: int
-    words: int
-    sampler: dict[str, Any]
-    short_side: int | None
-    name: str
-    fingerprint: str
-
-    @classmethod
-    def read(cls, value: Any, source: str) -> "Description":
-        """From what an index holds.
-
-        Raises:
-            UserError: anything but what `asdict` makes of a description.
-        """
-        text, number = str, int
-        types: dict[str, tuple[type, ...]] = {
-            "weights": (text, type(None)),
-            "reducer": (dict, type(None)),
-            "head": (dict, type(None)),
-            "frames": (number,),
-            "words": (number,),
-            "sampler": (dict,),
-            "short_side": (number, type(None)),
-            "name": (text,),
-            "fingerprint": (text,),
-        }
-        check_plain(value, source)
-        if not isinstance(value, dict) or value.keys() != types.keys():
-            raise UserError(f"{source}: made by another version, or damaged: it does not tell its model")
-        for key, kinds in types.items():
-            if type(value[key]) not in kinds:
-                raise UserError(f"{source}: damaged, the {key} of its model is {shortened(value[key])}")
-        return cls(**value)
-
-    def __str__(self) -> str:
-        return f"{self.name}, {self.fingerprint[:12]}"
 
 
 class Encoder:
@@ -133,7 +80,7 @@ class Encoder:
         merge_lora(model)  # after the fingerprint: what is merged is rounded, differently on every machine
 
     @classmethod
-    def load(cls, weights: str | Path) -> "Encoder":
+    def load(cls, weights: str | PathLike[str]) -> "Encoder":
         """The encoder of a checkpoint of ours with the frames and words that it was trained with, or of other weights.
 
         Args:
@@ -142,7 +89,7 @@ class Encoder:
         Raises:
             UserError: see `load_model`; names without weights, as nothing would be found with random ones.
         """
-        name = str(Path(weights).absolute()) if is_weights_file(str(weights)) else str(weights)
+        name = located(fspath(weights))
         check_trained(name)
         knobs, choices = _of_training(name)
         known = SAMPLERS.get(str(choices.get("data/sampler") or "even"))
@@ -171,7 +118,7 @@ class Encoder:
         if known is None:
             raise UserError(f"{given}: its sampler {shortened(description.sampler.get('name'))} is not known here")
         knobs = {key: value for key, value in description.sampler.items() if key != "name"}
-        reducer = description.reducer and build_saved(description.reducer, Reducer, source)  # type: ignore[type-abstract]
+        reducer = description.reducer and build_saved(description.reducer, Reducer, source)
         head = description.head and build_saved(description.head, Head, source)  # type: ignore[type-abstract]
         try:
             model = load_model(description.weights, reducer or None, head=head or None)
@@ -191,10 +138,15 @@ class Encoder:
                 "or make another index (index=<folder>)"
             )
 
-    @cached_property
+    @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return next(self.model.parameters()).device
+        return self.model.logit_scale.device
+
+    def to(self, device: torch.device) -> "Encoder":
+        """Bring the model there."""
+        self.model.to(device)
+        return self
 
     def reader(self, open: Open) -> FrameReader:
         """From a part of a video to the frames that the model takes."""
@@ -209,14 +161,20 @@ class Encoder:
     def texts(self, queries: Sequence[str]) -> Float[Tensor, "query ..."]:
         """What the head keeps of queries, on the CPU."""
         parts = [list(queries[first : first + TEXTS]) for first in range(0, len(queries), TEXTS)]
-        return torch.cat([self.model.encode_text(self.tokenizer(part).to(self.device)).float().cpu() for part in parts])
+        kept = (self.model.encode_text(self.tokenizer(part).to(self.device)) for part in parts)
+        return torch.cat([each.float().cpu() for each in kept])
+
+
+def located(weights: str) -> str:
+    """Weights as they are found from any folder: a file's absolute path, or open_clip's name."""
+    return str(Path(weights).absolute()) if is_weights_file(weights) else weights
 
 
 def check_trained(weights: str) -> None:
     """Raise UserError where these are a name without weights."""
     if not is_weights_file(weights) and "/" not in weights:
         raise UserError(
-            f"{weights} has random weights, with which nothing is found: give ckpt_path=<checkpoint>, or weights, as in "
+            f"{weights} has random weights, with which nothing is found: give ckpt_path=<checkpoint>, or weights, as "
             "backbone=vit_b32 or backbone.source=ViT-B-32/laion2b_s34b_b79k"
         )
 
@@ -248,8 +206,8 @@ def _fingerprint(model: CLIP, frames: int, sampler: dict[str, Any], short_side: 
 
 def _settings(part: nn.Module) -> dict[str, Any]:
     """The class of a part, and the plain values among its attributes, with those of its own parts."""
-    plain = {key: repr(value) for key, value in vars(part).items() if key[0] != "_" and _is_plain(value)}
-    plain.pop("training")
+    named = {key: value for key, value in vars(part).items() if key[0] != "_" and key != "training"}
+    plain: dict[str, Any] = {key: repr(value) for key, value in named.items() if _is_plain(value)}
     for name, child in part.named_children():
         inner = [child, *(child if isinstance(child, nn.ModuleList) else ())]
         parts = [_settings(each) for each in inner if isinstance(each, Reducer | Head)]

@@ -71,9 +71,7 @@ class Exact:
         numbers = self._candidates(question[0], top, allowed)
         return ordered(self.of_moments(question, numbers), numbers, top)
 
-    def of_moments(
-        self, question: Float[Tensor, "1 ..."], numbers: Int[Tensor, " moment"]
-    ) -> Float[Tensor, " moment"]:
+    def of_moments(self, question: Float[Tensor, "1 ..."], numbers: Int[Tensor, " moment"]) -> Float[Tensor, " moment"]:
         """A question's scores with a few moments, to the digit."""
         return FeatureScores(question, self.kept, self.similarity)(torch.tensor([0]), numbers)[0][0]
 
@@ -94,9 +92,7 @@ class Exact:
         return (products >= products.topk(top).values[-1] - 2 * margin).nonzero()[:, 0]
 
 
-def ordered(
-    scores: Float[Tensor, " moment"], numbers: Int[Tensor, " moment"], top: int
-) -> list[tuple[float, int]]:
+def ordered(scores: Float[Tensor, " moment"], numbers: Int[Tensor, " moment"], top: int) -> list[tuple[float, int]]:
     """Best first, of equal ones the earlier moment; the numbers ascend."""
     order = scores.sort(descending=True, stable=True).indices[:top]
     return list(zip(scores[order].tolist(), numbers[order].tolist(), strict=True))

@@ -6,7 +6,7 @@ although moments overlap, and waits until the piece before the last one is taken
 
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -144,14 +144,15 @@ def read_moments(paths: Sequence[str], reading: Reading) -> Iterator[Piece]:
     return iter(loader)
 
 
-def read_part(path: Path, reader: FrameReader, span: Span | None) -> UInt8[Tensor, "1 frame 3 size size"]:
-    """The frames of a part of a video, None: of all of it, as those of a moment are read.
+def read_part(
+    path: Path, reader: FrameReader, start: float | None, end: float | None
+) -> UInt8[Tensor, "1 frame 3 size size"]:
+    """The frames of a part of a video, as those of a moment are read; None: from its beginning, to its end.
 
     Raises:
         VideoError: it cannot be read, or does not have this part.
     """
-    record = Record(str(path), path, (str(path),))
-    return reader(record if span is None else replace(record, start=span[0], end=span[1]))[None]
+    return reader(Record(str(path), path, (str(path),), start, end))[None]
 
 
 def thumbnail(frame: UInt8[Tensor, "3 height width"]) -> bytes:

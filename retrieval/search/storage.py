@@ -5,11 +5,11 @@ there. A shard is two commits, its moments and then its files: moments whose fil
 job that was killed in between. No reader sees them, and the next job deletes them before it does anything else.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +18,17 @@ import torch
 from torch import Tensor
 
 from retrieval.errors import UserError
+from retrieval.search.about import About
+from retrieval.search.lance import first_line, is_folder, lancedb, names_of_tables, writing
+from retrieval.search.nearest import build, is_built
 from retrieval.search.rows import FileRow, MomentRows, file_key, file_schema, moment_schema, moment_table
 
-FORMAT = 1
 MOMENTS, FILES, ABOUT = "moments", "files", "about"
 KEPT = timedelta(hours=1)
 """How long the pieces of replaced versions stay, for who is reading them."""
 SCATTERED = 100
 """Small pieces of a table above which they are put together."""
 AT_ONCE = 500  # files named in one condition
-
-
-def lancedb() -> Any:
-    """The library.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        import lancedb
-    except ImportError as error:
-        raise UserError(f'an index needs LanceDB: pip install "retrieval[search]" ({error})') from error
-    return lancedb
 
 
 class Storage:
@@ -67,25 +56,22 @@ class Storage:
         """Whether there is an index at the address, whole or damaged."""
         if is_folder(address) and not Path(address).is_dir():
             return False
-        return ABOUT in _names(lancedb().connect(address))
+        return ABOUT in names_of_tables(lancedb().connect(address))
 
     @classmethod
-    def create(cls, address: str, about: dict[str, Any], numbers: int) -> "Storage":
+    def create(cls, address: str, about: About) -> "Storage":
         """An empty index; what tells of it comes last, so that half an index is none.
 
-        Args:
-            address: where.
-            about: plain values.
-            numbers: how many are kept of a moment.
+        Raises:
+            UserError: it cannot be written there.
         """
         import pyarrow as pa
 
         database = lancedb().connect(address)
         with writing(address):
-            database.create_table(MOMENTS, schema=moment_schema(numbers), mode="overwrite")
+            database.create_table(MOMENTS, schema=moment_schema(prod(about.shape)), mode="overwrite")
             database.create_table(FILES, schema=file_schema(), mode="overwrite")
-            told = json.dumps({"format": FORMAT, **about})
-            database.create_table(ABOUT, pa.table({"json": [told]}))
+            database.create_table(ABOUT, pa.table({"json": [about.write()]}))
         return cls(address)
 
     @contextmanager
@@ -96,7 +82,7 @@ class Storage:
         except UserError:
             raise
         except (ValueError, RuntimeError, OSError) as error:
-            raise UserError(f"index={self.address}: damaged, or no index ({_first_line(error)})") from error
+            raise UserError(f"index={self.address}: damaged, or no index ({first_line(error)})") from error
 
     def refresh(self) -> None:
         """See what others have written since."""
@@ -120,7 +106,7 @@ class Storage:
         Raises:
             UserError: it cannot be written, the disk being full; what was there can be read.
         """
-        rows = moment_table(files, self.moments.schema, self.about["model"]["fingerprint"])
+        rows = moment_table(files, self.moments.schema, self.about.model.fingerprint)
         old = {each.file.path for each in files}.intersection(known)
         with writing(self.address):
             if old:
@@ -163,10 +149,17 @@ class Storage:
 
     def tidy(self, always: bool = False) -> None:
         """Put small pieces together, take new rows into the vector index, and give back what old versions hold."""
+        always = always or is_built(self.moments)
         for table in (self.moments, self.files):
             if always or table.stats()["fragment_stats"]["num_small_fragments"] > SCATTERED:
                 with writing(self.address):
                     table.optimize(cleanup_older_than=KEPT)
+
+    def index_vectors(self) -> None:
+        """Make the vector index where there is none yet."""
+        self.refresh()
+        with writing(self.address):
+            build(self.moments)
 
     def thumbnails(self, wanted: Sequence[tuple[str, int]]) -> list[bytes]:
         """The pictures of moments, each by its file's path and its number there; an empty one where it is gone."""
@@ -204,13 +197,18 @@ class Storage:
             self.moments.checkout_latest()
         return result
 
-    def columns(self, names: Sequence[str]) -> tuple[dict[str, Any], int]:
-        """Columns of all moments as Arrow arrays, and the version of the table that they are from."""
+    def columns(self, names: Sequence[str]) -> dict[str, Any]:
+        """Columns of all moments as Arrow arrays, and the `version` of the table that they are from."""
         self.refresh()
         with self.readable():
             version = self.moments.version
             table = self.moments.search().select(list(names)).to_arrow()
-        return {name: table.column(name).combine_chunks() for name in names}, version
+        return {"version": version, **{name: table.column(name).combine_chunks() for name in names}}
+
+    def count(self) -> int:
+        """How many moments there are, those of vanished files too."""
+        with self.readable():
+            return self.moments.count_rows()
 
     def _replace(self, rows: Any, paths: Iterable[str]) -> None:
         """In one commit: all that is there of these files goes, the rows come."""
@@ -221,46 +219,11 @@ class Storage:
         change = self.moments.merge_insert(["file", "number"]).when_matched_update_all().when_not_matched_insert_all()
         change.when_not_matched_by_source_delete(f"file IN ({keys})").execute(rows)
 
-    def _read_about(self) -> dict[str, Any]:
-        """What the index tells of itself.
-
-        Raises:
-            UserError: nothing, or something else.
-        """
-        if ABOUT not in _names(self.database):
+    def _read_about(self) -> About:
+        if ABOUT not in names_of_tables(self.database):
             raise UserError(f"index={self.address}: no index there; make it with python -m retrieval.index")
         (text,) = self.database.open_table(ABOUT).search().to_arrow().column("json").to_pylist()
-        told = json.loads(text)
-        if not isinstance(told, dict) or told.get("format") != FORMAT:
-            raise UserError(f"index={self.address}: of another version of this package: index again into another folder")
-        return told
-
-
-def is_folder(address: str) -> bool:
-    """Whether an index lies in a folder, and not in an object store."""
-    return "://" not in address
-
-
-@contextmanager
-def writing(address: str) -> Iterator[None]:
-    """Tell in one line what cannot be written.
-
-    Raises:
-        UserError: what LanceDB or the system say.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except (RuntimeError, OSError) as error:
-        raise UserError(
-            f"index={address}: cannot be written, is the disk full? ({_first_line(error)}); what was written before can "
-            "be searched, and the same command goes on once there is room"
-        ) from error
-
-
-def _names(database: Any) -> Sequence[str]:
-    return database.list_tables(limit=100).tables
+        return About.read(text, f"index={self.address}")
 
 
 def _conditions(paths: Sequence[str]) -> Iterator[str]:
@@ -274,7 +237,3 @@ def _distinct(batch: Any) -> Iterator[tuple[str, int, float]]:
 
     rows = pa.table(batch).group_by(["path", "size", "modified"]).aggregate([]).to_pydict()
     return zip(rows["path"], rows["size"], rows["modified"], strict=True)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

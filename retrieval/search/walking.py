@@ -1,15 +1,16 @@
 """Which video files lie under folders, each once, whatever symbolic links lead back to them."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from retrieval.errors import UserError
 
-ENDINGS = frozenset(
-    ".3g2 .3gp .asf .avi .divx .dv .f4v .flv .h264 .hevc .ivf .m1v .m2t .m2ts .m2v .m4v .mjpeg .mjpg .mkv .mov .mp4 "
-    ".mpe .mpeg .mpg .mpv .mts .mxf .nut .ogm .ogv .qt .rm .rmvb .ts .vob .webm .wmv .wtv .y4m".split()
+ENDINGS = re.compile(
+    r"\.(3g[2p]|asf|avi|divx|dv|f4v|flv|h264|hevc|ivf|m[12]v|m2t|m2ts|m4v|mjpe?g|mkv|mov|mp4|mpe|mpe?g|mpv|mts|mxf|nut"
+    r"|og[mv]|qt|rm|rmvb|ts|vob|webm|wmv|wtv|y4m)$",
+    re.IGNORECASE,
 )
 """Those of containers that FFmpeg reads videos from; a file that is named itself is taken whatever it is called."""
 TRANSPORT_STREAM, SYNC = ".ts", b"G"
@@ -92,7 +93,7 @@ def _files(root: str, found: Walk, seen: set[tuple[int, int]]) -> Iterator[str]:
         folders.sort()
         for name in sorted(names):
             path = os.path.join(folder, name)
-            if Path(name).suffix.lower() in ENDINGS and not _is_typescript(path):
+            if ENDINGS.search(name) and not _is_typescript(path):
                 yield path
 
 

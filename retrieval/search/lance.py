@@ -1,0 +1,51 @@
+"""LanceDB, which is an extra: where it opens things, and what it says when it cannot."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from retrieval.errors import UserError
+
+
+def lancedb() -> Any:
+    """The library.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import lancedb
+    except ImportError as error:
+        raise UserError(f'an index needs LanceDB: pip install "retrieval[search]" ({error})') from error
+    return lancedb
+
+
+def is_folder(address: str) -> bool:
+    """Whether an index lies in a folder, and not in an object store."""
+    return "://" not in address
+
+
+@contextmanager
+def writing(address: str) -> Iterator[None]:
+    """Tell in one line what cannot be written.
+
+    Raises:
+        UserError: what LanceDB or the system say.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (RuntimeError, OSError) as error:
+        raise UserError(
+            f"index={address}: cannot be written, is the disk full? ({first_line(error)}); what was written before can "
+            "be searched, and the same command goes on once there is room"
+        ) from error
+
+
+def names_of_tables(database: Any) -> Sequence[str]:
+    return database.list_tables(limit=100).tables
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
