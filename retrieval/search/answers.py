@@ -70,9 +70,7 @@ def answers(
     return [_answers(index, question, top, filters, leave_out) for question in kept.split(1)]
 
 
-def _answers(
-    index: Searchable, question: Tensor, top: int, filters: Filters, leave_out: Answer | None
-) -> list[Answer]:
+def _answers(index: Searchable, question: Tensor, top: int, filters: Filters, leave_out: Answer | None) -> list[Answer]:
     """One more than are wanted shows that nothing better prolongs the last of them."""
     depth = DEPTH * top
     while True:

@@ -137,7 +137,8 @@ def _key_before(source: Path, container: InputContainer, video: VideoStream, mom
 
 def _seek(container: InputContainer, video: VideoStream, moment: float) -> None:
     assert video.time_base is not None
-    container.seek(max(video.start_time or 0, round(moment / float(video.time_base))), stream=video)
+    first = min(0, video.start_time or 0)  # MPEG-TS seeks by the time of decoding, which is before that of showing
+    container.seek(max(first, round(moment / float(video.time_base))), stream=video)
 
 
 def _seconds(packet: av.Packet) -> float | None:

@@ -180,4 +180,3 @@ def _shortened(text: str) -> tuple[str, list[str]]:
     return kept, [f"The query has {len(text):,} letters; the first {LONGEST:,} are read."] if len(
         text
     ) > LONGEST else []
-

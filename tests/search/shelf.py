@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from retrieval.heads.mean import cosine
+from retrieval.search.answers import ALL
 from retrieval.search.moments import Filters, Moment
 
 
@@ -22,7 +23,7 @@ class Shelf:
     def scores(self, kept: Tensor) -> Tensor:
         return cosine(kept.double(), self.vectors.double()).float()
 
-    def nearest(self, kept: Tensor, top: int, filters: Filters = Filters()) -> list[list[tuple[float, Moment]]]:
+    def nearest(self, kept: Tensor, top: int, filters: Filters = ALL) -> list[list[tuple[float, Moment]]]:
         self.asked += 1
         found = []
         for scores in self.scores(kept):

@@ -69,7 +69,10 @@ hits = st.lists(
 @given(hits, st.integers(1, 10))
 def test_answers_are_apart_best_first_and_of_moments_nearly_as_good(scored, most):
     scored.sort(key=lambda hit: -hit[0])
-    moments = [Moment(n, path, float(start), float(start + length), 0.0, 0) for n, (_, path, start, length) in enumerate(scored)]
+    moments = [
+        Moment(n, path, float(start), float(start + length), 0.0, 0)
+        for n, (_, path, start, length) in enumerate(scored)
+    ]
     found = merge(((hit[0], moment) for hit, moment in zip(scored, moments, strict=True)), most)
     assert [answer.score for answer in found] == sorted((answer.score for answer in found), reverse=True)
     assert len(found) <= most
@@ -77,4 +80,5 @@ def test_answers_are_apart_best_first_and_of_moments_nearly_as_good(scored, most
     for answer in found:
         assert (answer.start, answer.end) == (min(m.start for m in answer.moments), max(m.end for m in answer.moments))
         assert all(answer.score - scored[moment.number][0] <= NEAR for moment in answer.moments)
-        assert not any(answer.overlaps(moment) for other in found if other is not answer for moment in other.moments)
+        others = [moment for other in found if other is not answer for moment in other.moments]
+        assert not any(answer.overlaps(moment) for moment in others)

@@ -1,6 +1,5 @@
 """The server: the page, its routes and its guard in one application, and the socket that it listens on."""
 
-import os
 import socket
 from contextlib import closing
 from ipaddress import ip_address
@@ -14,12 +13,9 @@ from retrieval.errors import UserError
 from retrieval.jobs.announcing import tell
 from retrieval.search.index import Index
 from retrieval.search.page.desk import Desk
-from retrieval.search.page.guard import LOOPBACK, Guard
+from retrieval.search.page.guard import LONGEST_ADDRESS, LOOPBACK, Guard
 from retrieval.search.page.layout import FOLDER, build_page, theme
 from retrieval.search.page.routes import add_routes
-
-LONGEST_ADDRESS = 2**14
-"""Bytes of a request's first lines."""
 
 
 def run_serve(config: DictConfig) -> None:
@@ -54,7 +50,7 @@ def build_app(desk: Desk, name: str, host: str) -> ASGIApp:
 
 def server(app: ASGIApp) -> uvicorn.Server:
     """A server that reads requests by the same rules whatever else is installed."""
-    limits = {"http": "h11", "ws": "none", "h11_max_incomplete_event_size": LONGEST_ADDRESS}
+    limits = {"http": "h11", "ws": "none", "h11_max_incomplete_event_size": 2 * LONGEST_ADDRESS}
     return uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, **limits))
 
 
@@ -69,7 +65,9 @@ def listening(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=256)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"host={host} port={port}: cannot be listened on ({reason}); port=0 takes a free one") from error
+        raise UserError(
+            f"host={host} port={port}: cannot be listened on ({reason}); port=0 takes a free one"
+        ) from error
 
 
 def _is_loopback(host: str) -> bool:
@@ -77,6 +75,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")

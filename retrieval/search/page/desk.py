@@ -3,7 +3,6 @@
 import io
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 from retrieval.errors import UserError
 from retrieval.pictures import draw_reduction
@@ -61,7 +60,7 @@ class Desk:
         """A PNG of which patches of a moment went into which token; None where the reducer leaves all as they are."""
         moment = self.moment(number)
         with self.lock:
-            figure: Any = draw_reduction(self.index.encoder.model, self.index.frames(moment.path, moment.start, moment.end))
+            figure = draw_reduction(self.index.encoder.model, self.index.frames(moment.path, moment.start, moment.end))
         if figure is None:
             return None
         file = io.BytesIO()

@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST = 2**20
 """Bytes of a request's body; a question has a few hundred."""
+LONGEST_ADDRESS = 2**14
+"""Bytes of a request's first line."""
 READ_OVER = 2**26
 """Bytes of a larger one that are read and forgotten, so that its sender is still there to hear the refusal."""
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -61,6 +63,8 @@ class Guard:
             return JSONResponse({"error": "this server is not called by that name"}, 400)
         if not OURS.fullmatch(scope["path"]) and not GRADIOS.fullmatch(scope["path"]):
             return JSONResponse({"error": "there is no such page"}, 404)
+        if len(scope["query_string"]) > LONGEST_ADDRESS:
+            return JSONResponse({"error": f"an address has at most {LONGEST_ADDRESS:,} bytes: post the question"}, 414)
         return None
 
 

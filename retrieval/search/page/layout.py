@@ -94,7 +94,7 @@ def as_html(reply: Reply) -> str:
         f' data-start="{answer.start:g}" data-end="{answer.end:g}" title="{_text(answer.path)}">'
         f'<img loading="lazy" alt="" src="media/{answer.moments[0].number}/picture">'
         f'<span class="name">{_text(Path(answer.path).name)}</span>'
-        f'<span class="times">{clock(answer.start)} – {clock(answer.end)}</span>'
+        f'<span class="times">{clock(answer.start)} &ndash; {clock(answer.end)}</span>'
         f'<span class="score" aria-label="score">{answer.score:.3f}</span></button></li>'
         for answer in reply.answers
     )
