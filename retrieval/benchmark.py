@@ -1,4 +1,4 @@
-"""`python -m retrieval.benchmark <what>`: our loading of videos, clustering or ranks, timed beside other ways."""
+"""`python -m retrieval.benchmark <what>`: our loading of videos, clustering, ranks or search beside other ways."""
 
 from argparse import ArgumentParser
 from importlib import import_module
@@ -18,6 +18,8 @@ def main() -> None:
     configure_loading(benchmarks.add_parser("loading", help=loading))
     ranks = "ranks of both directions counted over blocks, beside those of a whole matrix that is sorted"
     configure_ranks(benchmarks.add_parser("ranks", help=ranks))
+    search = "a question to 10 thousand, 200 thousand and 1 million moments: time, memory and recall, beside a product"
+    configure_search(benchmarks.add_parser("search", help=search))
     arguments = parser.parse_args()
     import_module(f"retrieval.efficiency.benchmark.{arguments.benchmark}").run(arguments)
 
@@ -44,6 +46,16 @@ def configure_ranks(parser: ArgumentParser) -> None:
     parser.add_argument("--captions", type=int, default=20_000, help="how many (default 20,000)")
     parser.add_argument("--dim", type=int, default=512, help="numbers of a feature (default 512)")
     parser.add_argument("--no-sorting", action="store_true", help="ours alone, where the matrix would not fit")
+
+
+def configure_search(parser: ArgumentParser) -> None:
+    """Declare the options."""
+    sizes = [10_000, 200_000, 1_000_000]
+    parser.add_argument("--moments", type=int, nargs="+", default=sizes, help="how many (default 10000 200000 1000000)")
+    parser.add_argument("--dim", type=int, default=512, help="numbers of a moment (default 512)")
+    parser.add_argument("--questions", type=int, default=50, help="questions of which the median counts (default 50)")
+    parser.add_argument("--probes", type=int, help="partitions of the vector index to look through (default: all)")
+    parser.add_argument("--folder", type=Path, help="where the indexes are written meanwhile (default: the system's)")
 
 
 if __name__ == "__main__":

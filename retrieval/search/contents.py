@@ -61,6 +61,12 @@ class Contents:
         order = np.lexsort((columns["number"].to_numpy(), place))[np.count_nonzero(place < 0) :]
         return columns, files, place, order
 
+    @cached_property
+    def _indexed(self) -> Any:
+        """The table of moments with its vector index, which is made where there is none."""
+        self.storage.index_vectors()
+        return self.storage.moments
+
     def exact(self, head: Head) -> nearest.Exact:
         """Scores by the head's own similarity, over all that is kept in memory."""
         if self._exact is None or self._exact.similarity is not head.similarity:
@@ -96,7 +102,7 @@ class Contents:
 
     def _by_index(self, kept: Float[Tensor, " dim"], top: int, files: np.ndarray) -> list[tuple[float, int]]:
         """The best that the vector index finds, their scores to the digit."""
-        found = nearest.indexed(self.storage.moments, kept, top, self.probes, self._condition(files))
+        found = nearest.indexed(self._indexed, kept, top, self.probes, self._condition(files))
         there = [
             (place, kept) for file, within, kept in found if (place := self.moments.find(file, within)) is not None
         ]

@@ -15,6 +15,7 @@ Span = tuple[float, float]
 """Start and end in seconds after the first frame."""
 AT_A_TIME = 64  # frames
 SMALL = 144  # pixels of the shorter side in which shots are looked for: PySceneDetect shrinks to about as much
+MILLISECOND = 0.001  # windows that begin closer than that are one
 SHORTEST = 0.6  # seconds of a shot, PySceneDetect's own choice
 
 
@@ -63,10 +64,10 @@ def length(video: VideoFile) -> float:
 def windows(start: float, end: float, window: float, stride: float) -> list[Span]:
     """Windows every `stride` seconds, the last one moved back so far that it ends with the part and is as long."""
     last = end - window
-    if last <= start:
+    if last < start + MILLISECOND:
         return [(start, end)]
     spans: list[Span] = []
-    while (begin := start + len(spans) * stride) < last - 1e-3:  # one that begins within a millisecond is the last
+    while (begin := start + len(spans) * stride) < last - MILLISECOND:
         spans.append((begin, begin + window))
     return [*spans, (last, end)]
 

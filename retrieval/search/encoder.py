@@ -200,7 +200,7 @@ def _of_training(weights: str) -> tuple[dict[str, Any], dict[str, Any]]:
 def _fingerprint(model: CLIP, frames: int, sampler: dict[str, Any], short_side: int | None) -> str:
     parts = {"reducer": _settings(model.visual.reducer), "head": _settings(model.head)}
     read = {"frames": frames, "sampler": sampler, "short_side": short_side}
-    told = json.dumps(parts | read | {"architecture": asdict(model.architecture)}, sort_keys=True, default=str)
+    told = json.dumps(parts | read | {"architecture": model.architecture.to_dict()}, sort_keys=True, default=str)
     return hashlib.sha256(f"{digest(model.state_dict())} {told}".encode()).hexdigest()
 
 

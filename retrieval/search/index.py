@@ -198,10 +198,8 @@ class Index:
         Raises:
             UserError: a vector index is wanted, but the head keeps more than a vector.
         """
-        contents, head = self._contents, self.encoder.model.head
-        if contents.uses_index(len(contents.moments), head):
-            self.storage.index_vectors()
-        found = contents.nearest(kept, top, filters, head)
+        contents = self._contents
+        found = contents.nearest(kept, top, filters, self.encoder.model.head)
         return [[(score, contents.moments[number]) for score, number in each] for each in found]
 
     def encode_text(self, queries: Sequence[str]) -> Float[Tensor, "query ..."]:
@@ -246,8 +244,7 @@ class Index:
 
     def thumbnails(self, moments: Sequence[Moment]) -> list[bytes]:
         """A small JPEG of each of these moments; an empty one where the index has changed and it is gone."""
-        within = [(moment.path, int(self.moments.within[moment.number])) for moment in moments]
-        return self.storage.thumbnails(within)
+        return self.storage.thumbnails([(moment.path, moment.start) for moment in moments])
 
 
 def _address(path: str | PathLike[str]) -> str:

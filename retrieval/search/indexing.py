@@ -38,7 +38,7 @@ def run_index(asked: DictConfig) -> None:
     encoder = build_encoder(config, content) if is_new or _says_which_model() else None
     if is_new:
         assert encoder is not None
-        index = Index.create(config.index, encoder, Cut(config.window, config.stride, config.shots))
+        index = Index.create(config.index, encoder, Cut(float(config.window), float(config.stride), config.shots))
     else:
         index = Index.open(config.index, encoder)
         _check_cut(config, index.storage.about.cut)
@@ -77,8 +77,8 @@ def build_encoder(config: DictConfig, content: dict[str, Any]) -> Encoder:
         instantiate(config.data.sampler),
         config.data.short_side,
         located(weights),
-        plain(config.reducer),
-        plain(config.head),
+        plain(config.get("reducer")),
+        plain(config.get("head")),
     )
 
 

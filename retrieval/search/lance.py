@@ -1,5 +1,6 @@
 """LanceDB, which is an extra: where it opens things, and what it says when it cannot."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ def lancedb() -> Any:
     Raises:
         UserError: it is not installed.
     """
+    os.environ.setdefault("LANCEDB_LOG", "error")  # it warns of every table that is made, and of what it may do one day
     try:
         import lancedb
     except ImportError as error:

@@ -5,6 +5,7 @@ although moments overlap, and waits until the piece before the last one is taken
 """
 
 import multiprocessing
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +142,10 @@ def read_moments(paths: Sequence[str], reading: Reading) -> Iterator[Piece]:
         in_order=False,
         worker_init_fn=start_worker,
     )
-    return iter(loader)
+    with warnings.catch_warnings():
+        # Python warns of forks beside threads, here LanceDB's: a worker decodes, and takes up none of their work.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return iter(loader)
 
 
 def read_part(

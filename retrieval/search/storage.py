@@ -5,7 +5,7 @@ there. A shard is two commits, its moments and then its files: moments whose fil
 job that was killed in between. No reader sees them, and the next job deletes them before it does anything else.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
@@ -96,7 +96,7 @@ class Storage:
             rows = self.files.search().to_arrow().drop_columns(["file"]).to_pylist()
         return {row["path"]: FileRow(**row) for row in sorted(rows, key=lambda row: row["path"])}
 
-    def write(self, files: Sequence[MomentRows], known: Iterable[str]) -> None:
+    def write(self, files: Sequence[MomentRows], known: Container[str]) -> None:
         """Put these files in the place of what is there of them; doing so twice is as good as once.
 
         Args:
@@ -107,7 +107,7 @@ class Storage:
             UserError: it cannot be written, the disk being full; what was there can be read.
         """
         rows = moment_table(files, self.moments.schema, self.about.model.fingerprint)
-        old = {each.file.path for each in files}.intersection(known)
+        old = [each.file.path for each in files if each.file.path in known]
         with writing(self.address):
             if old:
                 self._replace(rows, old)
@@ -161,21 +161,21 @@ class Storage:
         with writing(self.address):
             build(self.moments)
 
-    def thumbnails(self, wanted: Sequence[tuple[str, int]]) -> list[bytes]:
-        """The pictures of moments, each by its file's path and its number there; an empty one where it is gone."""
-        numbers: dict[str, set[int]] = {}
-        for path, number in wanted:
-            numbers.setdefault(file_key(path), set()).add(number)
-        either = " OR ".join(
-            f"(file = '{file}' AND number IN ({', '.join(map(str, sorted(each)))}))" for file, each in numbers.items()
-        )
-        if not either:
+    def thumbnails(self, wanted: Sequence[tuple[str, float]]) -> list[bytes]:
+        """The pictures of moments, each by its file's path and its start; an empty one where it is gone."""
+        starts: dict[str, set[float]] = {}
+        for path, start in wanted:
+            starts.setdefault(file_key(path), set()).add(start)
+        if not starts:
             return []
+        either = " OR ".join(
+            f"(file = '{file}' AND start IN ({', '.join(map(repr, sorted(each)))}))" for file, each in starts.items()
+        )
         self.refresh()
         with self.readable():
-            rows = self.moments.search().where(either).select(["file", "number", "thumbnail"]).to_arrow().to_pylist()
-        found = {(row["file"], row["number"]): row["thumbnail"] for row in rows}
-        return [found.get((file_key(path), number), b"") for path, number in wanted]
+            rows = self.moments.search().where(either).select(["file", "start", "thumbnail"]).to_arrow().to_pylist()
+        found = {(row["file"], row["start"]): row["thumbnail"] for row in rows}
+        return [found.get((file_key(path), start), b"") for path, start in wanted]
 
     def vectors(self, places: np.ndarray, shape: Sequence[int], version: int) -> Tensor:
         """What is kept of the moments, each at its place; those at -1 are left out.
@@ -191,7 +191,7 @@ class Storage:
             self.moments.checkout(version)
             for batch in self.moments.search().select(["vector"]).to_batches():
                 part = places[first : first + len(batch)]
-                values = batch.column(0).flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1)
+                values = batch.column(0).flatten().to_numpy(zero_copy_only=False).reshape(-1, into.shape[1])
                 into[part[part >= 0]] = values[part >= 0]
                 first += len(batch)
             self.moments.checkout_latest()

@@ -16,6 +16,9 @@ ENDINGS = re.compile(
 TRANSPORT_STREAM, SYNC = ".ts", b"G"
 """TypeScript has the ending of MPEG's transport streams, whose first byte is always this."""
 
+Identity = tuple[int, int]
+"""Device and number of what a name leads to."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -61,13 +64,17 @@ def walk(roots: Iterable[str | os.PathLike[str]]) -> Walk:
     found = Walk([os.path.abspath(root) for root in roots])
     if not found.roots:
         raise UserError("root: give the folder of the videos")
-    seen: set[tuple[int, int]] = set()
+    folders: set[Identity] = set()
+    seen: set[Identity] = set()
     for root in found.roots:
-        before = len(seen)
-        for path in _files(root, found, seen) if os.path.isdir(root) else [_named(root)]:
-            _note(path, found, seen)
-        if len(seen) == before and os.path.isdir(root):
-            raise UserError(f"root={root}: no videos there, nor in its folders{_causes(found)}")
+        if not os.path.isdir(root):
+            _note(_named(root), found, seen)
+        elif _identity(os.stat(root)) not in folders:
+            paths = list(_files(root, found, folders))
+            if not paths:
+                raise UserError(f"root={root}: no videos there, nor in its folders{_causes(found)}")
+            for path in paths:
+                _note(path, found, seen)
     found.files = dict(sorted(found.files.items()))
     return found
 
@@ -78,18 +85,18 @@ def _named(path: str) -> str:
     return path
 
 
-def _files(root: str, found: Walk, seen: set[tuple[int, int]]) -> Iterator[str]:
+def _files(root: str, found: Walk, seen: set[Identity]) -> Iterator[str]:
     """The files with a video's ending; a folder that was walked already, by whatever name, is not walked again."""
 
     def unread(error: OSError) -> None:
         found.unread[str(error.filename)] = error.strerror or str(error)
 
     for folder, folders, names in os.walk(root, onerror=unread, followlinks=True):
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen:
+        identity = _identity(os.stat(folder))
+        if identity in seen:
             folders.clear()
             continue
-        seen.add((status.st_dev, status.st_ino))
+        seen.add(identity)
         folders.sort()
         for name in sorted(names):
             path = os.path.join(folder, name)
@@ -97,7 +104,7 @@ def _files(root: str, found: Walk, seen: set[tuple[int, int]]) -> Iterator[str]:
                 yield path
 
 
-def _note(path: str, found: Walk, seen: set[tuple[int, int]]) -> None:
+def _note(path: str, found: Walk, seen: set[Identity]) -> None:
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -107,10 +114,13 @@ def _note(path: str, found: Walk, seen: set[tuple[int, int]]) -> None:
         status = os.stat(path)
     except OSError:  # gone since it was listed, or a link to nothing
         return
-    identity = (status.st_dev, status.st_ino)
-    if identity not in seen:
-        seen.add(identity)
+    if _identity(status) not in seen:
+        seen.add(_identity(status))
         found.files[path] = Found(path, status.st_size, status.st_mtime)
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return status.st_dev, status.st_ino
 
 
 def _is_typescript(path: str) -> bool:
