@@ -22,6 +22,7 @@ from retrieval.search.index import Index
 from retrieval.search.moments import Filters
 from retrieval.search.questions import Question, Reply, chance_level, read_questions, reply
 
+NUMBERS = ("like_start", "like_end", "min_score", "duplicates")
 ASKING = ("query", "queries", "like")
 FORMATS = ("table", "json", "csv")
 SAVED = {".html": "html", ".json": "json", ".csv": "csv"}
@@ -30,10 +31,12 @@ SAVED = {".html": "html", ".json": "json", ".csv": "csv"}
 def run_search(config: DictConfig) -> None:
     """From the job's config to its answers."""
     kind = _check(config)
-    questions, filters = asked(config), filters_of(config.path, config.after, config.before, config.min_score)
+    numbers = {knob: _number(config, knob) for knob in NUMBERS}
+    questions = asked(config, numbers["like_start"], numbers["like_end"])
+    filters = filters_of(config.path, config.after, config.before, numbers["min_score"])
     index = Index.open(config.index)
-    if config.duplicates is not None:
-        groups = duplicates(index, config.duplicates)
+    if numbers["duplicates"] is not None:
+        groups = duplicates(index, numbers["duplicates"])
         texts = {"table": writing.group_tables, "json": writing.groups_as_json, "csv": writing.groups_as_csv}
         _write(config, kind, {name: partial(write, groups) for name, write in texts.items()})
         return
@@ -46,8 +49,12 @@ def run_search(config: DictConfig) -> None:
         _say(config.format, *map(str, export(answers, Path(config.export))))
 
 
-def asked(config: DictConfig) -> list[Question]:
+def asked(config: DictConfig, start: float | None, end: float | None) -> list[Question]:
     """The questions that the config has; none where duplicates are wanted.
+
+    Args:
+        config: the job's.
+        start, end: of the video that asks, in seconds.
 
     Raises:
         UserError: a file of queries without one.
@@ -57,7 +64,7 @@ def asked(config: DictConfig) -> list[Question]:
     if config.duplicates is not None:
         return []
     if config.like is not None:
-        return [Question("", Path(config.like), config.like_start, config.like_end)]
+        return [Question("", Path(config.like), start, end)]
     return [Question(str(config.query))]
 
 
@@ -79,6 +86,13 @@ def _seconds(knob: str, date: str | None) -> float | None:
         raise UserError(f"{knob}={date}: no date such as 2026-01-31 or 2026-01-31T18:00") from error
 
 
+def _number(config: DictConfig, knob: str) -> float | None:
+    value = config[knob]
+    if value is not None and type(value) not in (int, float):
+        raise UserError(f"{knob}={value}: not a number")
+    return None if value is None else float(value)
+
+
 def _check(config: DictConfig) -> str | None:
     """See that the knobs fit each other, before anything is read; returns the kind of file to save.
 
@@ -93,6 +107,8 @@ def _check(config: DictConfig) -> str | None:
         raise UserError("like_start and like_end are seconds of a video: give like=<video>")
     if config.duplicates is not None and config.export is not None:
         raise UserError("export cuts answers out, and duplicates= has none: leave one of them out")
+    if type(config.top) is not int:
+        raise UserError(f"top={config.top}: not a whole number")
     if config.format not in FORMATS:
         raise UserError(f"format={config.format}: choose one of {', '.join(FORMATS)}")
     kind = None if config.save is None else SAVED.get(Path(config.save).suffix.lower())

@@ -7,10 +7,11 @@ import numpy as np
 
 from retrieval.data import scenes
 from retrieval.data.corpora.moving_shapes import encode
+from retrieval.data.decoder import open_pyav
 from retrieval.search import Index
 from retrieval.search.cutting import Cut
 from retrieval.search.encoder import Encoder
-from tests.conftest import TINY_CLIP
+from tests.search.checkpoint import write
 
 FPS, SECONDS = 12, 2
 
@@ -31,8 +32,9 @@ def write_films(folder: Path, names: Sequence[str], scenes_each: int = 3, size: 
     return told
 
 
-def build_index(place: Path, folder: Path, model: Encoder | Path = TINY_CLIP) -> Index:
-    """An index with moments of two seconds, one a second."""
-    index = Index.create(place, model, Cut(window=2.0, stride=1.0))
-    index.add([folder], workers=0)
+def build_index(folder: Path, encoder: Encoder) -> Index:
+    """`folder`/index of `folder`/films, with moments of two seconds, one a second; its model is a checkpoint there."""
+    checkpoint = write(folder / "best.ckpt", encoder.model, {"data.frames": encoder.frames, "words": encoder.words})
+    index = Index.create(folder / "index", checkpoint, Cut(window=2.0, stride=1.0))
+    index.add([folder / "films"], workers=0, open=open_pyav)
     return index

@@ -7,6 +7,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from retrieval.data.decoder import open_pyav
 from retrieval.jobs.typed import as_typed
@@ -15,23 +17,30 @@ from retrieval.search.__main__ import TEXTS, main
 from tests.jobs.commands import call, fail
 from tests.search.films import build_index, write_films
 
-HOSTILE = "a <script>alert(1)</script> film.mp4"
+HOSTILE = "a <script>alert(1)<b> film.mp4"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
+def place(encoder, tmp_path_factory) -> Path:
     """A folder with `films` and `index`; the same scenes are in two of the films."""
     folder = tmp_path_factory.mktemp("own")
     write_films(folder / "films", ("a.mp4", "sub/b.mp4", HOSTILE))
     (folder / "films" / "copy.mp4").write_bytes((folder / "films" / "a.mp4").read_bytes())
-    build_index(folder / "index", folder / "films")
+    build_index(folder, encoder)
     return folder
 
 
+@pytest.fixture(scope="module")
+def index(place) -> Index:
+    """The index as a command opens it."""
+    return Index.open(place / "index")
+
+
 @pytest.fixture
-def search(place, capsys, monkeypatch):
-    """Run the command; returns what it prints."""
+def search(place, index, capsys, monkeypatch):
+    """Run the command; returns what it prints. The index is opened once for all."""
     monkeypatch.chdir(place)
+    monkeypatch.setattr(Index, "open", lambda address: index)
 
     def run(*arguments: str) -> str:
         capsys.readouterr()
@@ -41,8 +50,8 @@ def search(place, capsys, monkeypatch):
     return run
 
 
-def test_a_table_a_json_and_a_csv_tell_the_answers_of_python(place, search):
-    expected = [(each.path, each.start, each.end) for each in Index.open(place / "index").search("a red ring", 3)]
+def test_a_table_a_json_and_a_csv_tell_the_answers_of_python(index, search):
+    expected = [(each.path, each.start, each.end) for each in index.search("a red ring", 3)]
     told = json.loads(search("query=a red ring", "top=3", "format=json"))
     assert [(each["path"], each["start"], each["end"]) for each in told[0]["answers"]] == expected
     rows = [*csv.DictReader(search("query=a red ring", "top=3", "format=csv").splitlines())]
@@ -55,14 +64,22 @@ def test_a_table_a_json_and_a_csv_tell_the_answers_of_python(place, search):
 
 
 def test_questions_are_taken_as_they_are_typed(search):
-    for query in ("what's that, a [red] (ring)?", "${seed}: a=b {c}", "back\\slash 'quoted'", "null's", "42", "a #1"):
-        assert json.loads(search(f"query={query}", "format=json"))[0]["query"] == query
-    assert as_typed(["query='a, b'", "top=3", "path=null", "query="], TEXTS) == [
-        "query='a, b'",
-        "top=3",
-        "path=null",
-        "query=",
-    ]
+    """By Hydra's grammar, and through OmegaConf, which has a syntax of its own."""
+    queries = (
+        "what's that, a [red] (ring)?",
+        "${seed}: a=b {c}",
+        "back\\slash 'quoted'\\",
+        "null's",
+        "42",
+        "a #1",
+        "x: y",
+    )
+    for query in queries:
+        (override,) = OverridesParser.create().parse_overrides(as_typed([f"query={query}"], TEXTS))
+        assert OmegaConf.create({"query": override.value()}).query == query
+    as_it_is = ["query='a, b'", "top=3", "path=null", "query="]
+    assert as_typed(as_it_is, TEXTS) == as_it_is
+    assert json.loads(search(f"query={queries[0]}", "format=json"))[0]["query"] == queries[0]
 
 
 def test_filters_leave_answers_out(search):
@@ -124,10 +141,11 @@ def test_a_page_is_saved_with_pictures_and_links_to_the_moments(place, search, t
     assert str(saved) in search("query=<img src=x onerror=alert(1)>", f"save={saved}")
     page = Page(saved.read_text())
     assert "script" not in page.tags
-    assert page.tags.count("img") == page.tags.count("li") == 4
+    answers = json.loads(search("query=a", "format=json"))[0]["answers"]
+    assert page.tags.count("img") == page.tags.count("li") == len(answers)
     assert "&lt;img src=x onerror=alert(1)&gt;" in saved.read_text()
     links = [link for link in page.links if link.startswith("file:///")]
-    assert len(links) == 4
+    assert len(links) == len(answers)
     assert all(re.search(r"\.mp4#t=[\d.]+,[\d.]+$", link) for link in links)
     assert (place / "films" / "a.mp4").as_uri() in {link.partition("#")[0] for link in links}
     assert all(link.startswith(("file:///", "data:image/jpeg;base64,")) for link in page.links)
@@ -154,10 +172,12 @@ def test_answers_are_cut_out(search, tmp_path):
         (["duplicates=9"], "duplicates=9"),
         (["query=a", "like_start=1"], "give like=<video>"),
         (["query=a", "top=0"], "top=0"),
+        (["query=a", "top=many"], "top=many: not a whole number"),
+        (["query=a", "min_score=high"], "min_score=high: not a number"),
         (["query=a", "after=soon"], "after=soon"),
         (["queries=gone.txt"], "queries=gone.txt"),
         (["like=gone.mp4"], "like=gone.mp4"),
-        (["query=a", "index=gone"], "gone: no index there"),
+        (["query=a", "index=gone"], "gone: no such folder"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_a_line(place, capsys, monkeypatch, arguments, cause):

@@ -20,14 +20,14 @@ from tests.search.films import build_index, write_films
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 HOSTILE = "<img src=x onerror='document.title=`hacked`'> {{7*7}} ${document.title='hacked'}.mp4"
-PATIENCE = 60  # seconds, for a machine that is busy with other things
+PATIENCE = 30  # seconds, for a machine that is busy with other things
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory) -> Index:
+def index(encoder, tmp_path_factory) -> Index:
     folder = tmp_path_factory.mktemp("own")
     write_films(folder / "films", ("one.mp4", "two.mp4", HOSTILE, "unplayable.mp4"))
-    made = build_index(folder / "index", folder / "films")
+    made = build_index(folder, encoder)
     (folder / "films" / "unplayable.mp4").write_bytes(b"no video any more")
     return made
 

@@ -12,13 +12,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-import torch
 
-from retrieval import load_model
 from retrieval.errors import UserError
-from retrieval.reducers import TempMe
 from retrieval.search import Filters, Index
-from retrieval.search.encoder import Encoder
 from retrieval.search.page.app import build_app, listening, server
 from retrieval.search.page.desk import Desk
 from retrieval.search.page.guard import LARGEST
@@ -30,12 +26,10 @@ FILMS = ("a.mp4", "folder/b.mp4", HOSTILE, "changed.mp4")
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory) -> Index:
+def index(encoder, tmp_path_factory) -> Index:
     folder = tmp_path_factory.mktemp("served")
     write_films(folder / "films", FILMS)
-    torch.manual_seed(0)
-    encoder = Encoder(load_model("ViT-tiny-8", TempMe(4, join_blocks=[8, 9], join_clips=[2, 2])), frames=4, words=12)
-    made = build_index(folder / "index", folder / "films", encoder)
+    made = build_index(folder, encoder)
     with (folder / "films" / "changed.mp4").open("ab") as file:
         file.write(b"more")
     (folder / "films" / "secret.txt").write_text("secret")
@@ -161,10 +155,10 @@ def test_ten_megabytes_are_refused(client, path):
 
 def test_ten_megabytes_of_address_are_refused(client):
     assert client.get("/api/search?query=" + "a" * 60_000).status_code == 414
-    with socket.create_connection((client.base_url.host, client.base_url.port), timeout=10) as line:
-        with suppress(ConnectionError):  # hung up on while it is still sending
-            line.sendall(b"GET /api/search?query=" + b"a" * 10_000_000 + b" HTTP/1.1\r\n\r\n")
-            assert line.recv(12) in (b"HTTP/1.1 400", b"")
+    place = (client.base_url.host, client.base_url.port)
+    with socket.create_connection(place, timeout=10) as line, suppress(ConnectionError):  # hung up on as it still sends
+        line.sendall(b"GET /api/search?query=" + b"a" * 10_000_000 + b" HTTP/1.1\r\n\r\n")
+        assert line.recv(12) in (b"HTTP/1.1 400", b"")
     assert client.get("/api/search?query=a").status_code == 200
 
 

@@ -2,6 +2,7 @@
 
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from pydantic import ValidationError
@@ -56,10 +57,10 @@ def build_page(desk: Desk, name: str) -> gr.Blocks:
         found = gr.HTML(_empty(), js_on_load=(FOLDER / "page.js").read_text(encoding="utf-8"), elem_id="found")
         filters = [path, after, before, least, top]
 
-        def ask(query: str, *filters: str | float | None) -> str:
+        def ask(query: str, *filters: Any) -> str:
             return _answered(desk, query, None, *filters)
 
-        def more(event: gr.EventData, *filters: str | float | None) -> str:
+        def more(event: gr.EventData, *filters: Any) -> str:
             return _answered(desk, "", event.number, *filters)
 
         for event in (query.submit, button.click):
@@ -73,7 +74,7 @@ def theme() -> gr.themes.Base:
     return gr.themes.Base(primary_hue="blue", neutral_hue="slate", radius_size="lg", font=FONTS, font_mono="monospace")
 
 
-def _answered(desk: Desk, query: str, like: int | None, *filters: str | float | None) -> str:
+def _answered(desk: Desk, query: str, like: int | None, *filters: Any) -> str:
     path, after, before, least, top = filters
     try:
         asked = Asked(query=query, like=like, top=top, path=path, after=after, before=before, min_score=least)
