@@ -23,6 +23,8 @@ from retrieval.search.moments import Filters
 from retrieval.search.questions import Question, Reply, chance_level, read_questions, reply
 
 NUMBERS = ("like_start", "like_end", "min_score", "duplicates")
+Texts = Mapping[str, Callable[[Any], Any]]
+"""Each form that what was found can be written in."""
 ASKING = ("query", "queries", "like")
 FORMATS = ("table", "json", "csv")
 SAVED = {".html": "html", ".json": "json", ".csv": "csv"}
@@ -37,13 +39,13 @@ def run_search(config: DictConfig) -> None:
     index = Index.open(config.index)
     if numbers["duplicates"] is not None:
         groups = duplicates(index, numbers["duplicates"])
-        texts = {"table": writing.group_tables, "json": writing.groups_as_json, "csv": writing.groups_as_csv}
-        _write(config, kind, {name: partial(write, groups) for name, write in texts.items()})
+        texts: Texts = {"table": writing.group_tables, "json": writing.groups_as_json, "csv": writing.groups_as_csv}
+        _write(config, kind, texts, groups)
         return
     replies = _replies(index, questions, config.top, filters)
-    texts = {"table": writing.tables, "json": writing.as_json, "csv": writing.as_csv}
-    page = partial(as_html, replies, index.thumbnails)
-    _write(config, kind, {"html": page} | {name: partial(write, replies) for name, write in texts.items()})
+    page = partial(as_html, thumbnails=index.thumbnails)
+    texts = {"table": writing.tables, "json": writing.as_json, "csv": writing.as_csv, "html": page}
+    _write(config, kind, texts, replies)
     if config.export is not None:
         answers = [answer for each in replies for answer in each.answers]
         _say(config.format, *map(str, export(answers, Path(config.export))))
@@ -124,9 +126,9 @@ def _replies(index: Index, questions: Sequence[Question], top: int, filters: Fil
     return [reply(index, question, top, filters, chance) for question in several]
 
 
-def _write(config: DictConfig, kind: str | None, texts: Mapping[str, Callable[[], Any]]) -> None:
+def _write(config: DictConfig, kind: str | None, texts: Texts, found: Sequence[Any]) -> None:
     """Print what was found in the form that is wanted, and save it in its kind."""
-    printed = texts[config.format]()
+    printed = texts[config.format](found)
     if config.format == "table":
         tell(*printed)
     else:
@@ -134,7 +136,7 @@ def _write(config: DictConfig, kind: str | None, texts: Mapping[str, Callable[[]
     if kind is not None:
         with refusals(Path(config.save), "save=<file> writes elsewhere"):
             Path(config.save).parent.mkdir(parents=True, exist_ok=True)
-            write_whole(Path(config.save), texts[kind]())
+            write_whole(Path(config.save), texts[kind](found))
         _say(config.format, config.save)
 
 

@@ -50,8 +50,16 @@ def build_app(desk: Desk, name: str, host: str) -> ASGIApp:
 
 def server(app: ASGIApp) -> uvicorn.Server:
     """A server that reads requests by the same rules whatever else is installed."""
-    limits = {"http": "h11", "ws": "none", "h11_max_incomplete_event_size": 2 * LONGEST_ADDRESS}
-    return uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, **limits))
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            log_level="warning",
+            h11_max_incomplete_event_size=2 * LONGEST_ADDRESS,
+            timeout_graceful_shutdown=2,
+        )
+    )
 
 
 def listening(host: str, port: int) -> socket.socket:
