@@ -42,6 +42,7 @@ def take(address: str, query: str, profile: Path, picture: Path) -> None:
     """Type, choose the first answer, wait for its video, and keep what is to be seen."""
     with browser(profile) as driver:
         wait = WebDriverWait(driver, 60)
+        driver.set_window_size(1280, 1260)
         driver.get(address)
         wait.until(lambda _: driver.find_elements(By.CSS_SELECTOR, "#query input"))
         driver.find_element(By.CSS_SELECTOR, "#query input").send_keys(query, Keys.ENTER)
