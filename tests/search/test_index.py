@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from retrieval import load_model
 from retrieval.data.corpora.moving_shapes import encode
@@ -179,6 +180,18 @@ def test_broken_and_hanging_files_are_listed_and_read_again_only_when_they_chang
     assert "broken.mp4" in {os.path.basename(path) for path in index.broken}
     assert index.add(films, workers=0, open=open_pyav).replaced == 1
     assert "broken.mp4" in paths(index)
+
+
+def test_one_job_writes_at_a_time(index, films):
+    with FileLock(os.path.join(index.storage.address, ".lock")), pytest.raises(UserError, match="in use by"):
+        index.add(films, workers=0, open=open_pyav)
+
+
+def test_an_object_stores_address_is_handed_on(encoder, films, tmp_path):
+    address = f"file://{tmp_path}/stored"
+    Index.create(address, encoder).add(films, workers=0, open=open_pyav)
+    assert len(Index.open(address, encoder).moments) == 4
+    assert (tmp_path / "stored" / "moments.lance").is_dir()
 
 
 def test_another_model_is_refused_and_both_are_named(index, tmp_path):
