@@ -46,9 +46,10 @@ class Group:
 class Comparable(Protocol):
     """What is needed of an index."""
 
-    moments: Sequence[Moment]
-    vectors: Tensor
-
+    @property
+    def moments(self) -> Sequence[Moment]: ...
+    @property
+    def vectors(self) -> Tensor: ...
     def scores(self, kept: Tensor) -> Tensor: ...
 
 
