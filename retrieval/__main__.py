@@ -5,8 +5,15 @@ from pathlib import Path
 
 
 def commands() -> dict[str, str]:
-    """What each command does, by its name: the first lines of the modules beside this one, none of them imported."""
-    lines = {path.stem: _first_line(path) for path in sorted(Path(__file__).parent.glob("*.py"))}
+    """What each command does, by its name: the first lines of the modules beside this one, none of them imported.
+
+    A command may be a package too, which then has a `__main__`.
+    """
+    here = Path(__file__).parent
+    modules = {path.stem: path for path in here.glob("*.py")} | {
+        path.parent.name: path for path in here.glob("*/__main__.py")
+    }
+    lines = {name: _first_line(path) for name, path in sorted(modules.items())}
     return {name: line for name, line in lines.items() if line.startswith(f"`python -m retrieval.{name}")}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
@@ -219,8 +219,14 @@ class Index:
         Raises:
             VideoError: it cannot be read, or does not have this part.
         """
+        return self.encoder.videos(self.frames(path, start, end, open)[None])
+
+    def frames(
+        self, path: str | PathLike[str], start: float | None = None, end: float | None = None, open: Open | None = None
+    ) -> UInt8[Tensor, "frame 3 size size"]:
+        """What the model is shown of a video, or of a part of it; see `encode_frames`."""
         opener = open or video_opener(open_decord, self.encoder.short_side, CHECK, DEADLINE)
-        return self.encoder.videos(read_part(Path(path), self.encoder.reader(opener), start, end))
+        return read_part(Path(path), self.encoder.reader(opener), start, end)[0]
 
     def encode_image(self, path: str | PathLike[str]) -> Float[Tensor, "1 ..."]:
         """What the head keeps of a picture, as of a video that stands still.

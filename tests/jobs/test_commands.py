@@ -18,13 +18,15 @@ HEAVY = "[name for name in ('torch', 'lightning', 'wandb', 'numpy', 'open_clip')
 
 def test_all_commands_are_listed_and_are_scripts(capsys):
     others = {"__init__", "__main__", "errors", "files", "orphans", "plain"}
-    names = {path.stem for path in (ROOT / "retrieval").glob("*.py")} - others
+    modules = {path.stem: path.stem for path in (ROOT / "retrieval").glob("*.py") if path.stem not in others}
+    packages = {path.parent.name: f"{path.parent.name}.__main__" for path in (ROOT / "retrieval").glob("*/__main__.py")}
+    names = modules | packages
     call(listing.main)
     printed = capsys.readouterr().out
     assert all(f"python -m retrieval.{name} " in printed for name in names)
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     assert scripts == {"retrieval": "retrieval.__main__:main"} | {
-        f"retrieval-{name}": f"retrieval.{name}:main" for name in names
+        f"retrieval-{name}": f"retrieval.{module}:main" for name, module in names.items()
     }
 
 
@@ -47,6 +49,7 @@ def test_the_package_imports_nothing_heavy():
         ("train", ["-m", "reducer=tempm,tome"]),
         ("benchmark", ["loading", "--help"]),
         ("report", ["--help"]),
+        ("search.__main__", ["index=films", "qery=what, (a) 'man'?"]),
         ("dashboard", ["nothing"]),
     ],
 )

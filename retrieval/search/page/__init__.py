@@ -1,0 +1,1 @@
+"""A web page to ask an index, and the same answers as JSON; what it needs comes with the extra `search`."""

@@ -1,0 +1,32 @@
+"""`python -m retrieval.serve`: a web page to ask an index of videos, and the same answers as JSON."""
+
+import sys
+
+from omegaconf import DictConfig
+
+from retrieval.errors import UserError
+from retrieval.jobs import job
+from retrieval.jobs.typed import as_typed
+
+
+@job("serve")
+def serve(config: DictConfig) -> None:
+    """Run the job."""
+    try:
+        import gradio  # noqa: F401
+    except ImportError as error:
+        way = 'pip install "/path/to/this/repository[search]", or gradio and lancedb alone'
+        raise UserError(f"the page needs Gradio, which is in the extra `search`: {way} ({error})") from error
+    from retrieval.search.page.app import run_serve
+
+    run_serve(config)
+
+
+def main() -> None:
+    """Run the job, with the index's name as it was typed."""
+    sys.argv[1:] = as_typed(sys.argv[1:], ("index",))
+    serve()
+
+
+if __name__ == "__main__":
+    main()
