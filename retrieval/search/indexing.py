@@ -38,11 +38,9 @@ def run_index(asked: DictConfig) -> None:
     encoder = build_encoder(config, content) if is_new or _says_which_model() else None
     if is_new:
         assert encoder is not None
-        index = Index.create(config.index, encoder, Cut(float(config.window), float(config.stride), config.shots))
-    else:
-        index = Index.open(config.index, encoder)
-        _check_cut(config, index.storage.about.cut)
-    index.ann = config.ann
+        Index.create(config.index, encoder, Cut(float(config.window), float(config.stride), config.shots))
+    index = Index.open(config.index, encoder, config.ann)
+    _check_cut(config, index.storage.about.cut)
     index.encoder.to(_device(config.device))
     folder = start_run(config)
     asked.run_dir = config.run_dir  # for who cleans up after a mistake
