@@ -1,9 +1,11 @@
 """Where all questions to one index meet, however many come at once: one is answered at a time."""
 
 import io
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
+from retrieval.data.decoder import open_decord
 from retrieval.errors import UserError
 from retrieval.pictures import draw_reduction
 from retrieval.search.answers import Answer, answers
@@ -59,8 +61,11 @@ class Desk:
     def tokens(self, number: int) -> bytes | None:
         """A PNG of which patches of a moment went into which token; None where the reducer leaves all as they are."""
         moment = self.moment(number)
+        # It has been decoded before, so nothing guards the decoder: a server of many threads does not fork.
+        opener = partial(open_decord, short_side=self.index.encoder.short_side)
         with self.lock:
-            figure = draw_reduction(self.index.encoder.model, self.index.frames(moment.path, moment.start, moment.end))
+            frames = self.index.frames(moment.path, moment.start, moment.end, opener)
+            figure = draw_reduction(self.index.encoder.model, frames)
         if figure is None:
             return None
         file = io.BytesIO()
