@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from retrieval.errors import UserError
@@ -82,8 +82,7 @@ class Tokens:
         How long that is, is the one number of a batch that has to be waited for where a reducer is `ragged`.
         """
         alive = self.size[..., 0] > 0
-        longest = int(alive.sum(1).max())
-        return alive.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :longest]
+        return alive.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, : _longest(alive)]
 
     def select(self, index: Int[Tensor, "clip kept"] | Int[Tensor, " kept"] | Sequence[int]) -> "Tokens":
         """Keep these tokens of every clip and drop the others; values, sizes and sources travel together.
@@ -119,6 +118,11 @@ class Tokens:
         clip = torch.arange(self.clips, device=destination.device).repeat(len(destination) // self.clips)
         places = (destination + tokens * clip[:, None]).where(destination >= 0, -1)
         return follow(self.source, places.unflatten(0, (-1, self.clips)).flatten(1))
+
+
+@torch.compiler.disable  # compiled code goes on from the number, whatever it is
+def _longest(alive: Bool[Tensor, "clip token"]) -> int:
+    return int(alive.sum(1).max())
 
 
 def follow(

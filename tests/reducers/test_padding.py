@@ -86,26 +86,25 @@ def test_appended_tokens_of_size_0_change_no_block(proportional):
 COMPILED = """
 import torch
 from retrieval import load_model
-from retrieval.efficiency.spent import LiveTokens
-from retrieval.reducers import RLT, Chain, ToMe
-frames = torch.randint(256, (2, 12, 3, 40, 40), dtype=torch.uint8)
-frames[0] = frames[0, :1]
-for reducer in (RLT(), Chain([RLT(), ToMe()])):
-    model = load_model("ViT-tiny-8", reducer)
-    with torch.no_grad():
-        eager = [model.encode_video(each) for each in (frames, frames[:1])]
-        model.visual.compile(backend="aot_eager")
-        watched = [LiveTokens(), LiveTokens()]
-        compiled = [model.encode_video(each, live) for each, live in zip((frames, frames[:1]), watched)]
-    torch.testing.assert_close(compiled, eager, atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(compiled[0][:1], compiled[1], atol=1e-6, rtol=1e-5)
-    assert all(len(live.counts) == model.visual.shape.blocks for live in watched)
-    assert [live.counts[-1][1].tolist()[0] for live in watched] == [watched[1].counts[-1][1].item()] * 2
+from retrieval.reducers import RLT, Chain, Tokens, ToMe
+tower = load_model("ViT-tiny-8", Chain([RLT(), ToMe(3)])).visual
+size = torch.randint(1, 5, (2, 14, 1)).float()
+size[1, 9:] = 0
+alone = Tokens(torch.randn(2, 14, tower.shape.width), size, clips=1, class_tokens=2, padded=True)
+more = [torch.cat([each, torch.zeros(2, 5, each.shape[2])], dim=1) for each in (alone.x, alone.size)]
+more = Tokens(*more, clips=1, class_tokens=2, padded=True)
+compiled = torch.compile(tower.step, backend="aot_eager", fullgraph=True)
+with torch.no_grad():
+    eager, short, long = tower.step(alone, 3), compiled(alone, 3), compiled(more, 3)
+alive = eager.size[..., 0] > 0
+for tokens in (short, long):
+    assert torch.equal(tokens.size[:, :alive.shape[1]], eager.size) and not tokens.size[:, alive.shape[1]:].any()
+    torch.testing.assert_close(tokens.x[:, :alive.shape[1]][alive], eager.x[alive], atol=1e-6, rtol=1e-6)
 """
 
 
 @pytest.mark.slow
-def test_compiled_too_padding_is_invisible():
-    """In a process of its own: the tests' shape checks would be compiled too."""
+def test_compiled_too_padding_is_invisible_and_a_block_looks_at_no_number():
+    """In one graph, and in a process of its own: the tests' shape checks would be compiled too."""
     done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
