@@ -9,7 +9,7 @@ from open_clip.transformer import QuickGELU
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from retrieval.model import CLIP
+from retrieval.model import CLIP, activations
 from retrieval.model.blocks import Attention
 from retrieval.model.tuning import ADAPTER
 
@@ -50,5 +50,6 @@ def materialise(model: CLIP) -> CLIP:
     """Let the blocks of both towers compute as the published code's do."""
     for block in (*model.visual.blocks, *model.text.blocks):
         block.attn = Materialised(block.attn)  # type: ignore[assignment]
-        block.mlp.gelu = QuickGELU()
+        if isinstance(block.mlp.gelu, activations.QuickGELU):
+            block.mlp.gelu = QuickGELU()
     return model
