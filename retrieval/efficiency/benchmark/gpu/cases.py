@@ -35,7 +35,7 @@ class Case:
 def plan(device: str) -> list[Case]:
     """All cases for a device; on the CPU those that show that everything runs."""
     if device == "cpu":
-        return [*grid(["ViT-tiny-8"], [STRAIGHTFORWARD, FP32, BF16], [1, 2]), *long_videos("ViT-tiny-8", 1)]
+        return [*long_videos("ViT-tiny-8", 1), *grid(["ViT-tiny-8"], [STRAIGHTFORWARD, FP32, BF16], [2])]
     backbones, batches = ["ViT-B-16-quickgelu", "ViT-B-32-quickgelu"], [32, 1, 128]
     cases = [*grid(backbones, [STRAIGHTFORWARD, FP32, BF16, COMPILED], batches), *long_videos(backbones[1], 8)]
     graphs = grid(backbones, [GRAPHS], sorted(batches))
