@@ -17,7 +17,7 @@ from tests.published_centerclip import centerclip_of
 from tests.reducers import test_centerclip, test_tempme
 from tests.reducers.clustering.test_kmedoids import PUBLISHED
 
-COSINE = {torch.float32: 1 - 1e-5, torch.bfloat16: 0.98}
+COSINE = {torch.float32: 1 - 1e-5, torch.bfloat16: 0.95}
 """Of a video's feature with the published one; in bf16 some tokens go elsewhere."""
 
 
@@ -61,9 +61,17 @@ def test_kmedoids(name, digits, device, monkeypatch):
     assert found.assignment.cpu().equal(assignment)
 
 
-@pytest.mark.parametrize("tf32", [False, True])
-def test_digits_and_float64_agree(device, tf32, monkeypatch):
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", tf32)
+@pytest.fixture(params=["highest", "high", "medium"])
+def product_precision(request):
+    """Of products of float32: in full, in TF32, in bfloat16."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(request.param)
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.usefixtures("product_precision")
+def test_digits_and_float64_agree(device):
     points = (torch.randn(4, 147, 768) + 3).to(device)
     by_digits, exact = (pairwise_distances(points, digits=digits) for digits in (True, False))
     torch.testing.assert_close(by_digits, exact, atol=0, rtol=3e-7)

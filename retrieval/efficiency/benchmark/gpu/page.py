@@ -30,7 +30,7 @@ def page(
     """
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
     cuda = f", CUDA {torch.version.cuda}" if device == "cuda" else ""
-    peaks = ", ".join(f"{2 * rate / 1000:.1f} TFLOP/s in {precision}" for precision, rate in rates.items())
+    peaks = ", ".join(f"{2 * rate / 1000:.3g} TFLOP/s in {precision}" for precision, rate in rates.items())
     warning = (
         "" if device == "cuda" else "**CUDA was not measured: no device was found. These are the CPU's figures.**\n\n"
     )
