@@ -45,7 +45,7 @@ class _Piece(torch.autograd.Function):
         ctx.encode, ctx.items, ctx.parameters = encode, items, parameters
         ctx.circumstances = _Circumstances(items)
         kept = encode(items)
-        torch.clear_autocast_cache()  # what it holds of the weights would lead no gradient of the loss back to them
+        torch.clear_autocast_cache()  # whose copies of weights lead no gradient back, in older PyTorch
         return kept
 
     @staticmethod
