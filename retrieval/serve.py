@@ -15,8 +15,9 @@ def serve(config: DictConfig) -> None:
     try:
         import gradio  # noqa: F401
     except ImportError as error:
-        way = 'pip install "/path/to/this/repository[search]", or gradio and lancedb alone'
-        raise UserError(f"the page needs Gradio, which is in the extra `search`: {way} ({error})") from error
+        from retrieval.search.lance import INSTALL
+
+        raise UserError(f"the page needs Gradio: {INSTALL} ({error})") from error
     from retrieval.search.page.app import run_serve
 
     run_serve(config)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from math import prod
 from typing import Any
 
 from retrieval.errors import UserError
@@ -9,6 +10,7 @@ from retrieval.plain import check_plain, shortened
 from retrieval.search.cutting import Cut
 
 FORMAT = 1
+LARGEST = 2**31 - 1  # numbers that a row can hold
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def _cut(told: Any, source: str) -> Cut:
 
 def _shape(told: dict[str, Any], source: str) -> tuple[int, ...]:
     shape = told.get("shape")
-    if not isinstance(shape, list) or not shape or not all(type(size) is int and size > 0 for size in shape):
+    is_shape = isinstance(shape, list) and shape and all(type(size) is int and size > 0 for size in shape)
+    if not is_shape or prod(shape) > LARGEST:
         raise UserError(f"{source}: damaged, it does not tell what is kept of a moment")
     return tuple(shape)

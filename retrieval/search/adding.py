@@ -83,9 +83,10 @@ def add(
     with exclusively(storage.address):
         storage.refresh()
         known = storage.file_rows()
-        lost = storage.delete_unlisted(known)
+        lost = storage.delete_unfinished(known)
         if lost:
-            _log.info("%d videos were being written when an earlier job was killed: they are read again", lost)
+            _log.info("%d videos were being written when an earlier job was killed: they are read again", len(lost))
+            known = {path: row for path, row in known.items() if path not in set(lost)}
         summary = _account(storage, known, found, prune)
         todo = [file for file in found.files.values() if not _is_done(file.signature, known.get(file.path))]
         shards, progress = into_shards(todo, SHARD), Progress(todo)

@@ -45,7 +45,7 @@ def as_html(replies: Sequence[Reply], thumbnails: Thumbnails) -> str:
 
 
 def _card(answer: Answer, picture: bytes) -> str:
-    link = f"{Path(answer.path).as_uri()}#t={answer.start:g},{answer.end:g}"
+    link = f"{Path(answer.path).absolute().as_uri()}#t={answer.start:g},{answer.end:g}"
     return (
         f'<li><a href="{escape(link)}"><img alt="" src="data:image/jpeg;base64,{b64encode(picture).decode()}">'
         f"<p><b>{_escaped(Path(answer.path).name)}</b><br>{clock(answer.start)} to {clock(answer.end)}"

@@ -23,7 +23,7 @@ class Contents:
 
     Args:
         storage: the index.
-        ann: whether LanceDB's vector index answers; None: from a million moments on.
+        ann: whether LanceDB's vector index answers; None: where there is one, and from a million moments on.
         probes: partitions of it that are looked through; None: all.
 
     Attributes:
@@ -67,6 +67,10 @@ class Contents:
         self.storage.index_vectors()
         return self.storage.moments
 
+    @cached_property
+    def _has_index(self) -> bool:
+        return nearest.is_built(self.storage.moments)
+
     def exact(self, head: Head) -> nearest.Exact:
         """Scores by the head's own similarity, over all that is kept in memory."""
         if self._exact is None or self._exact.similarity is not head.similarity:
@@ -98,7 +102,9 @@ class Contents:
                 f"ann=true: the head {type(head).__name__} compares moments in a way of its own, which no vector index "
                 "knows: leave ann out"
             )
-        return bool(is_cosine and moments and (moments > nearest.MOST if self.ann is None else self.ann))
+        if not is_cosine or not moments:
+            return False
+        return moments > nearest.MOST or self._has_index if self.ann is None else self.ann
 
     def _by_index(self, kept: Float[Tensor, " dim"], top: int, files: np.ndarray) -> list[tuple[float, int]]:
         """The best that the vector index finds, their scores to the digit."""

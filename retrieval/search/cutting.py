@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from retrieval.data.decoder import VideoFile
 from retrieval.errors import UserError
+from retrieval.search.lance import INSTALL
 
 Span = tuple[float, float]
 """Start and end in seconds after the first frame."""
@@ -103,5 +104,5 @@ def _pyscenedetect(fps: float) -> tuple[Any, Any]:
         from scenedetect import FrameTimecode
         from scenedetect.detectors import ContentDetector
     except ImportError as error:
-        raise UserError(f'shots=true needs PySceneDetect: pip install "retrieval[search]" ({error})') from error
+        raise UserError(f"shots=true needs PySceneDetect: {INSTALL} ({error})") from error
     return ContentDetector(min_scene_len=max(1, round(SHORTEST * fps))), lambda number: FrameTimecode(number, fps=fps)

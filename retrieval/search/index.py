@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from retrieval.data.decoder import open_decord, video_opener
@@ -17,13 +17,14 @@ from retrieval.data.decoder.guarded import Open
 from retrieval.data.notes import Remembering
 from retrieval.errors import UserError
 from retrieval.search.about import About
-from retrieval.search.adding import Engine, Summary, add, check_adding
+from retrieval.search.adding import Engine, Summary, add, check_adding, exclusively
 from retrieval.search.contents import Contents
 from retrieval.search.cutting import Cut
 from retrieval.search.encoder import Encoder, located
 from retrieval.search.encoding import encode_shards
 from retrieval.search.lance import is_folder
 from retrieval.search.moments import Filters, Moment, Moments
+from retrieval.search.questions import PICTURES
 from retrieval.search.reading import Reading, read_part
 from retrieval.search.rows import FileRow
 from retrieval.search.storage import Storage
@@ -46,7 +47,7 @@ class Index:
     Args:
         storage: its tables.
         encoder: its model; None: the one that it remembers is loaded when it is needed.
-        ann: whether LanceDB's vector index answers; None: from a million moments on.
+        ann: whether LanceDB's vector index answers; None: where there is one, and from a million moments on.
         probes: partitions of the vector index that are looked through for a question; None: all, which finds what a
             product finds; fewer are faster and miss some.
 
@@ -100,13 +101,14 @@ class Index:
         Raises:
             UserError: there is an index already, or the model cannot be loaded.
         """
-        if cls.exists(path):
-            raise UserError(f"index={fspath(path)}: there is an index already; Index.open opens it")
         encoder = model if isinstance(model, Encoder) else Encoder.load(model)
         size = encoder.model.image_size
         shape = tuple(encoder.videos(torch.zeros(1, encoder.frames, 3, size, size, dtype=torch.uint8)).shape[1:])
         about = About(encoder.description, cut or Cut(), shape)
-        return cls(Storage.create(_address(path), about), encoder)
+        with exclusively(_address(path)):
+            if cls.exists(path):
+                raise UserError(f"index={fspath(path)}: there is an index already; Index.open opens it")
+            return cls(Storage.create(_address(path), about), encoder)
 
     @staticmethod
     def exists(path: str | PathLike[str]) -> bool:
@@ -235,8 +237,9 @@ class Index:
             UserError: it cannot be read.
         """
         try:
-            with Image.open(path) as picture:
-                pixels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+            with Image.open(path, formats=PICTURES) as picture:
+                upright = ImageOps.exif_transpose(picture).convert("RGB")
+            pixels = torch.from_numpy(np.array(upright)).permute(2, 0, 1)
         except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
             raise UserError(f"{fspath(path)}: not a picture that can be read ({error})") from error
         frame = self.encoder.reader(open_decord).transform(pixels[None])

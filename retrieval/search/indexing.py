@@ -46,7 +46,7 @@ def run_index(asked: DictConfig) -> None:
     asked.run_dir = config.run_dir  # for who cleans up after a mistake
     announce(_facts(config, index))
     summary = index.add(
-        [config.root] if isinstance(config.root, str) else list(config.root),
+        [config.root] if isinstance(config.root, str) else [str(root) for root in config.root],
         config.prune,
         config.batch_size,
         config.data.num_workers,

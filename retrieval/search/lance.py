@@ -7,6 +7,9 @@ from typing import Any
 
 from retrieval.errors import UserError
 
+INSTALL = 'pip install "/path/to/this/repository[search]"'
+"""What LanceDB, PySceneDetect and Gradio come with."""
+
 
 def lancedb() -> Any:
     """The library.
@@ -18,8 +21,21 @@ def lancedb() -> Any:
     try:
         import lancedb
     except ImportError as error:
-        raise UserError(f'an index needs LanceDB: pip install "retrieval[search]" ({error})') from error
+        raise UserError(f"an index needs LanceDB: {INSTALL} ({error})") from error
     return lancedb
+
+
+def connected(address: str) -> Any:
+    """The database at an address.
+
+    Raises:
+        UserError: LanceDB is not installed, or cannot open such an address.
+    """
+    library = lancedb()
+    try:
+        return library.connect(address)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise UserError(f"index={address}: cannot be opened ({first_line(error)})") from error
 
 
 def is_folder(address: str) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from retrieval.search.rows import FileRow, file_key
 
-WILDCARDS = frozenset("*?[")
+WILDCARDS = frozenset("*?")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Moment:
 class Filters:
     """Which moments may answer: those of these paths and file times, with at least this score."""
 
-    path: str | None = None  # a pattern of the whole path with *, ? or [, or a piece of it
+    path: str | None = None  # a pattern of the whole path with * and ?, or a piece of it
     after: float | None = None  # of the file's time, seconds since the epoch
     before: float | None = None
     min_score: float | None = None
@@ -38,11 +38,13 @@ class Filters:
         """Whether a file may answer; `min_score` is for the answers."""
         if self.after is not None and modified < self.after:
             return False
-        if self.before is not None and modified > self.before:
+        if self.before is not None and modified >= self.before:
             return False
         if self.path is None:
             return True
-        return fnmatch.fnmatchcase(path, self.path) if WILDCARDS & set(self.path) else self.path in path
+        if not WILDCARDS & set(self.path):
+            return self.path in path
+        return fnmatch.fnmatchcase(path, self.path.replace("[", "[[]"))  # names have brackets
 
 
 class Moments(Sequence[Moment]):

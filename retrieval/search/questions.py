@@ -5,6 +5,7 @@ that mean nothing. `chance_level` asks the index with words drawn at random; a b
 is probably none.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,7 +172,7 @@ def _kept_of_file(index: Askable, question: Question) -> Tensor:
 def _itself(question: Question) -> Answer:
     """The stretch of video that a question is, as an answer that is none."""
     start, end = question.start or 0.0, float("inf") if question.end is None else question.end
-    return Answer(1.0, str(Path(question.like or "").absolute()), start, end, 0.0, ())
+    return Answer(1.0, os.path.abspath(question.like or ""), start, end, 0.0, ())
 
 
 def _shortened(text: str) -> tuple[str, list[str]]:

@@ -2,10 +2,12 @@
 
 The address is a folder or anything else that LanceDB opens (`s3://…`, `gs://…`, `az://…`). A commit is whole or not
 there. A shard is two commits, its moments and then its files: moments whose file is not listed as it was then are of a
-job that was killed in between. No reader sees them, and the next job deletes them before it does anything else.
+job that was killed in between. No reader sees them, and the next job deletes them before it does anything else; what
+was listed of such a file goes as well, so that it is read again.
 """
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from retrieval.errors import UserError
 from retrieval.search.about import About
-from retrieval.search.lance import first_line, is_folder, lancedb, names_of_tables, writing
+from retrieval.search.lance import connected, first_line, is_folder, lancedb, names_of_tables, writing
 from retrieval.search.nearest import build, is_built
 from retrieval.search.rows import FileRow, MomentRows, file_key, file_schema, moment_schema, moment_table
 
@@ -43,20 +45,21 @@ class Storage:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        library = lancedb()
+        lancedb()
         if is_folder(address) and not Path(address).is_dir():
             raise UserError(f"index={address}: no such folder; make it with python -m retrieval.index index={address}")
         with self.readable():
-            self.database = library.connect(address)
+            self.database = connected(address)
             self.about = self._read_about()
             self.moments, self.files = (self.database.open_table(name) for name in (MOMENTS, FILES))
+            self._check_columns()
 
     @classmethod
     def exists(cls, address: str) -> bool:
         """Whether there is an index at the address, whole or damaged."""
         if is_folder(address) and not Path(address).is_dir():
             return False
-        return ABOUT in names_of_tables(lancedb().connect(address))
+        return ABOUT in names_of_tables(connected(address))
 
     @classmethod
     def create(cls, address: str, about: About) -> "Storage":
@@ -67,7 +70,7 @@ class Storage:
         """
         import pyarrow as pa
 
-        database = lancedb().connect(address)
+        database = connected(address)
         with writing(address):
             database.create_table(MOMENTS, schema=moment_schema(prod(about.shape)), mode="overwrite")
             database.create_table(FILES, schema=file_schema(), mode="overwrite")
@@ -127,25 +130,26 @@ class Storage:
             change.execute(table)
 
     def delete(self, paths: Sequence[str]) -> None:
-        """Forget these files and their moments."""
+        """Forget these files and their moments; first the files, so that none is listed without its moments."""
         for condition in _conditions(paths):
             with writing(self.address):
-                self.moments.delete(condition)
                 self.files.delete(condition)
+                self.moments.delete(condition)
 
-    def delete_unlisted(self, files: dict[str, FileRow]) -> int:
-        """Delete moments whose file is not listed as it was when they were read; returns of how many files."""
-        found: set[str] = set()
+    def delete_unfinished(self, files: Mapping[str, FileRow]) -> list[str]:
+        """Forget files whose moments are not those that are listed: so many, of the file as it was then.
+
+        Returns:
+            their paths.
+        """
+        there: Counter[tuple[str, int, float]] = Counter()
         with self.readable():
             for batch in self.moments.search().select(["path", "size", "modified"]).to_batches():
-                for row in _distinct(batch):
-                    listed = files.get(row[0])
-                    if listed is None or listed.signature != row[1:]:
-                        found.add(row[0])
-        for condition in _conditions(sorted(found)):
-            with writing(self.address):
-                self.moments.delete(condition)
-        return len(found)
+                there.update(_counted(batch))
+        listed = Counter({(path, *row.signature): row.moments for path, row in files.items() if row.moments})
+        found = sorted({path for (path, *_), _ in there.items() ^ listed.items()})
+        self.delete(found)
+        return found
 
     def tidy(self, always: bool = False) -> None:
         """Put small pieces together, take new rows into the vector index, and give back what old versions hold."""
@@ -219,6 +223,13 @@ class Storage:
         change = self.moments.merge_insert(["file", "number"]).when_matched_update_all().when_not_matched_insert_all()
         change.when_not_matched_by_source_delete(f"file IN ({keys})").execute(rows)
 
+    def _check_columns(self) -> None:
+        """Raise UserError where the tables are not those that are told of."""
+        told = {MOMENTS: moment_schema(prod(self.about.shape)), FILES: file_schema()}
+        for name, table in ((MOMENTS, self.moments), (FILES, self.files)):
+            if not table.schema.equals(told[name]):
+                raise UserError(f"index={self.address}: damaged, the columns of its {name} are not those it tells of")
+
     def _read_about(self) -> About:
         if ABOUT not in names_of_tables(self.database):
             raise UserError(f"index={self.address}: no index there; make it with python -m retrieval.index")
@@ -231,9 +242,10 @@ def _conditions(paths: Sequence[str]) -> Iterator[str]:
         yield f"file IN ({', '.join(repr(file_key(path)) for path in paths[first : first + AT_ONCE])})"
 
 
-def _distinct(batch: Any) -> Iterator[tuple[str, int, float]]:
-    """The rows of a batch without repetitions."""
+def _counted(batch: Any) -> dict[tuple[str, int, float], int]:
+    """How often each row is in a batch."""
     import pyarrow as pa
 
-    rows = pa.table(batch).group_by(["path", "size", "modified"]).aggregate([]).to_pydict()
-    return zip(rows["path"], rows["size"], rows["modified"], strict=True)
+    names = ["path", "size", "modified"]
+    counts = pa.Table.from_batches([batch]).group_by(names).aggregate([([], "count_all")]).to_pydict()
+    return dict(zip(zip(*(counts[name] for name in names), strict=True), counts["count_all"], strict=True))

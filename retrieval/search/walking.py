@@ -92,7 +92,12 @@ def _files(root: str, found: Walk, seen: set[Identity]) -> Iterator[str]:
         found.unread[str(error.filename)] = error.strerror or str(error)
 
     for folder, folders, names in os.walk(root, onerror=unread, followlinks=True):
-        identity = _identity(os.stat(folder))
+        try:
+            identity = _identity(os.stat(folder))
+        except OSError as error:  # gone since it was listed
+            unread(error)
+            folders.clear()
+            continue
         if identity in seen:
             folders.clear()
             continue

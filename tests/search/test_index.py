@@ -92,8 +92,9 @@ def test_the_right_video_is_first_as_often_as_r_at_1_says(encoder, shapes, tmp_p
     assert 100 * first / len(captions) == pytest.approx(float(metrics.compute()["t2v/r_at_1"]), abs=1e-4)
 
 
-def test_the_vector_index_finds_the_same_and_keeps_to_filters(made, encoder, shapes):
-    asked = Index.open(made.storage.address, encoder, ann=True)
+def test_the_vector_index_finds_the_same_and_keeps_to_filters(made, encoder, shapes, tmp_path, monkeypatch):
+    place = shutil.copytree(made.storage.address, tmp_path / "with_vector_index")
+    asked = Index.open(place, encoder, ann=True)
     kept = made.encode_text([record.captions[0] for record in shapes])
     assert asked.nearest(kept, 5) == made.nearest(kept, 5)
     name = shapes[3].path.name
@@ -102,6 +103,17 @@ def test_the_vector_index_finds_the_same_and_keeps_to_filters(made, encoder, sha
     assert {os.path.basename(moment.path) for _, moment in found[0]} == {name}
     assert asked.nearest(kept[:1], 5, Filters(path="nowhere")) == [[]]
     assert asked.nearest(kept[:1], 5, Filters(before=1.0)) == made.nearest(kept[:1], 5, Filters(after=9e9)) == [[]]
+    monkeypatch.setattr("retrieval.search.nearest.indexed", lambda *arguments: [])
+    assert Index.open(place, encoder).nearest(kept[:1], 5) == [[]], "where there is one, it is asked"
+    assert Index.open(place, encoder, ann=False).nearest(kept[:1], 5) == made.nearest(kept[:1], 5)
+
+
+def test_brackets_in_names_are_letters_and_before_is_before():
+    assert Filters("[1080p]").allow("/films/a [1080p].mp4", 0.0)
+    assert Filters("*[1080p].*").allow("/films/a [1080p].mp4", 0.0)
+    assert not Filters("*[1080p].*").allow("/films/a 1.mp4", 0.0)
+    assert not Filters(before=5.0).allow("/a.mp4", 5.0)
+    assert Filters(after=5.0).allow("/a.mp4", 5.0)
 
 
 def test_min_score_and_thumbnails(made, shapes):
@@ -159,6 +171,15 @@ def test_a_killed_job_leaves_nothing_that_is_seen(index, films, encoder):
     assert row.path not in {moment.path for moment in index.moments}
     assert index.add(films, workers=0, open=open_pyav).added == 1
     assert index.storage.count() == len(index.moments) == 4
+
+
+def test_a_file_that_is_listed_without_its_moments_is_read_again(index, films):
+    """A job was killed after it had replaced the moments of a file, and the file is what it was by now."""
+    row = index.files[str(films / min(os.listdir(films)))]
+    index.storage.moments.delete(f"path = '{row.path}'")
+    summary = index.add(films, workers=0, open=open_pyav)
+    assert (summary.unchanged, summary.added) == (3, 1)
+    assert paths(index) == sorted(os.listdir(films))
 
 
 def test_broken_and_hanging_files_are_listed_and_read_again_only_when_they_change(index, films, shapes):
@@ -238,12 +259,22 @@ def test_what_it_tells_of_itself_is_read_strictly(index):
         text.replace('"format": 1', '"format": 2'),
         text.replace('"frames": 4', '"frames": "4"'),
         text.replace('"shape": [64]', '"shape": [-1]'),
+        text.replace('"shape": [64]', '"shape": [4294967296]'),
         text.replace('"name": "even"', '"name": "${oc.env:HOME}"'),
         text.replace('"stride": 5.0', '"stride": "5"'),
     ):
         assert damage != text
         with pytest.raises(UserError, match="here: "):
             About.read(damage, "here")
+
+
+def test_tables_that_are_not_those_it_tells_of_are_refused(index):
+    import pyarrow as pa
+
+    about = replace(index.storage.about, shape=(32,))
+    index.storage.database.create_table("about", pa.table({"json": [about.write()]}), mode="overwrite")
+    with pytest.raises(UserError, match="damaged, the columns of its moments"):
+        Index.open(index.storage.address)
 
 
 def test_where_there_is_no_index(tmp_path, monkeypatch):
@@ -253,8 +284,10 @@ def test_where_there_is_no_index(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no index there"):
         Index.open(tmp_path / "empty")
     assert not Index.exists(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="index=nothing://here: cannot be opened"):
+        Index.exists("nothing://here")
     monkeypatch.setitem(__import__("sys").modules, "lancedb", None)
-    with pytest.raises(UserError, match=r'pip install "retrieval\[search\]"'):
+    with pytest.raises(UserError, match=r'pip install "/path/to/this/repository\[search\]"'):
         Index.open(tmp_path)
 
 

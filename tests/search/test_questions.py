@@ -73,10 +73,12 @@ def test_a_long_query_is_cut_and_spaces_are_one(shelf):
 
 def test_a_video_asks_without_finding_itself(shelf, tmp_path):
     film = tmp_path / "film.mp4"
+    (tmp_path / "folder").mkdir()
     encode(film, torch.zeros(12, 16, 16, 3, dtype=torch.uint8).numpy(), 12)
     shelf.moments = moments_of((str(film), 0, 10), (str(film), 10, 20), ("/b.mp4", 0, 10))
     shelf.vectors = angled(1.0, 0.9, 0.8)
-    assert [each.path for each in reply(shelf, Question(like=film), 5, Filters()).answers] == ["/b.mp4"]
+    for name in (film, tmp_path / "folder" / ".." / "film.mp4"):
+        assert [each.path for each in reply(shelf, Question(like=name), 5, Filters()).answers] == ["/b.mp4"]
     part = reply(shelf, Question(like=film, start=1.0, end=9.0), 5, Filters())
     assert [(each.path, each.start) for each in part.answers] == [(str(film), 10), ("/b.mp4", 0)]
     assert shelf.asked_with == (film, 1.0, 9.0)

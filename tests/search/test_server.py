@@ -145,6 +145,17 @@ def test_uploads_and_other_ways_of_gradio_are_closed(client):
     assert client.post("/gradio_api/run/predict", json={}).status_code == 404
 
 
+@pytest.mark.parametrize("name", ["http://192.0.2.1/film.mp4", "/etc/passwd"])
+def test_no_file_and_no_address_is_asked_with(client, name):
+    """Gradio takes such a value for a file of the user's, whatever the component, and downloads it."""
+    file = {"path": name, "meta": {"_type": "gradio.FileData"}}
+    event = {"data": [file, "", "", "", None, 12], "fn_index": 0, "session_hash": "a"}
+    answer = client.post("/gradio_api/queue/join", json=event)
+    assert (answer.status_code, answer.json()) == (400, {"error": "the page asks with words and numbers alone"})
+    event["data"][0] = "a red circle"
+    assert client.post("/gradio_api/queue/join", json=event).status_code == 200
+
+
 @pytest.mark.parametrize("path", ["/api/search", "/gradio_api/queue/join"])
 def test_ten_megabytes_are_refused(client, path):
     query = "a" * 10_000_000
@@ -227,5 +238,5 @@ def test_the_page_needs_its_extra(monkeypatch, capsys, tmp_path):
 
     monkeypatch.setitem(__import__("sys").modules, "gradio", None)
     monkeypatch.chdir(tmp_path)
-    assert '[search]"' in fail(main, capsys, "index=films")
+    assert 'pip install "/path/to/this/repository[search]"' in fail(main, capsys, "index=films")
     assert not os.listdir(tmp_path)

@@ -4,6 +4,7 @@ Gradio brings routes that open files, take uploads and fetch addresses. The page
 it does use are let through.
 """
 
+import json
 import re
 from collections.abc import Collection
 
@@ -23,6 +24,7 @@ GRADIOS = re.compile(
     r"/|/config|/theme\.css|/favicon\.ico|/manifest\.json|/(static|assets|svelte)/[\w./-]+"
     r"|/gradio_api/(queue/join|queue/data|heartbeat/\w+|startup-events|info|reset|cancel)/?"
 )
+EVENT = "/gradio_api/queue/join"
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
@@ -55,6 +57,8 @@ class Guard:
         body, is_whole = await _read(receive) if scope["method"] not in ("GET", "HEAD") else ([], True)
         if not refused and not is_whole:
             refused = JSONResponse({"error": f"a request has at most {LARGEST:,} bytes"}, 413)
+        if not refused and scope["path"].startswith(EVENT) and not _is_plain(body):
+            refused = JSONResponse({"error": "the page asks with words and numbers alone"}, 400)
         await (refused or self.app)(scope, _replayed(body, receive), _with_headers(send))
 
     def _refused(self, scope: Scope) -> JSONResponse | None:
@@ -80,6 +84,16 @@ async def _read(receive: Receive) -> tuple[list[Message], bool]:
         if not message.get("more_body", False):
             break
     return messages, size <= LARGEST
+
+
+def _is_plain(messages: list[Message]) -> bool:
+    """Whether an event of Gradio's brings words and numbers alone: an address of a file Gradio would download."""
+    try:
+        event = json.loads(b"".join(message.get("body", b"") for message in messages))
+    except (ValueError, RecursionError):
+        return False
+    values = event.get("data") if isinstance(event, dict) else None
+    return isinstance(values, list) and not any(isinstance(value, dict | list) for value in values)
 
 
 def _replayed(messages: list[Message], receive: Receive) -> Receive:

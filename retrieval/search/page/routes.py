@@ -11,13 +11,13 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from retrieval.errors import UserError
 from retrieval.search.asking import filters_of
 from retrieval.search.moments import Moment
 from retrieval.search.page.desk import Desk
-from retrieval.search.questions import Reply
+from retrieval.search.questions import LONGEST, Reply
 from retrieval.search.writing import facts
 
 KINDS = {".mkv": "video/x-matroska", ".m4v": "video/mp4", ".mts": "video/mp2t", ".m2ts": "video/mp2t"}
@@ -33,7 +33,7 @@ class Asked(BaseModel):
     query: str = ""
     like: int | None = None
     top: int = 10
-    path: str | None = None
+    path: str | None = Field(None, max_length=LONGEST)
     after: str | None = None
     before: str | None = None
     min_score: float | None = None
