@@ -32,7 +32,7 @@ class Profile:
         cards: GB of memory for which the largest training batch is told.
     """
 
-    def __init__(self, folder: Path, facts: Mapping[str, Any], cards: Sequence[float] = ()) -> None:
+    def __init__(self, folder: Path, facts: Mapping[str, Any], cards: Sequence[float | int] = ()) -> None:
         self.folder, self.facts, self.cards = folder, facts, cards
         self.costs: dict[str, Row] = {}
         self.costs_in_training: dict[tuple[str, str], Row] = {}

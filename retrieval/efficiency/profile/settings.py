@@ -57,7 +57,7 @@ class Settings:
     micro_batches: Sequence[int | None]
     checkpointing: Sequence[bool | int]
     memory: bool
-    cards: Sequence[float]
+    cards: Sequence[float | int]
     device: str
     rounds: int
     warmup: int
