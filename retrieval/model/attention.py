@@ -25,19 +25,23 @@ def attention(q: Heads, k: Heads, v: Heads, key_bias: Float[Tensor, "batch token
         q: queries.
         k: keys.
         v: values.
-        key_bias: of each key token; minus infinity for those that nobody sees. Without gradient.
+        key_bias: of each key token, which receives its gradient; minus infinity for those that nobody sees.
         causal: let tokens see only themselves and those before them.
     """
     if key_bias is None:
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
     if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
         return attention_by_channels(q, k, v, key_bias, causal)
-    return attention_by_mask(q, k, v, key_bias)
+    return attention_by_mask(q, k, v, key_bias, causal)
 
 
-def attention_by_mask(q: Heads, k: Heads, v: Heads, key_bias: Float[Tensor, "batch token 1"]) -> Heads:
+def attention_by_mask(
+    q: Heads, k: Heads, v: Heads, key_bias: Float[Tensor, "batch token 1"], causal: bool = False
+) -> Heads:
     """With the bias as a mask."""
     mask = key_bias.to(torch.promote_types(q.dtype, torch.float32)).transpose(1, 2).unsqueeze(1)
+    if causal:
+        mask = mask + mask.new_full((q.shape[2], q.shape[2]), -torch.inf).triu(1)
     with torch.autocast(q.device.type, enabled=False):  # which would round the mask
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 

@@ -54,7 +54,7 @@ class RetrievalModule(L.LightningModule):
         seed: int = 0,
         micro_batch: int | None = None,
     ) -> None:
-        if micro_batch is not None and not (isinstance(micro_batch, int) and micro_batch >= 1):
+        if micro_batch is not None and (type(micro_batch) is not int or micro_batch < 1):  # true is no number of pairs
             raise UserError(f"micro_batch={micro_batch}: at least 1 pair at a time, or null for the whole batch")
         super().__init__()
         self.model = model
@@ -155,7 +155,7 @@ class RetrievalModule(L.LightningModule):
         checkpoint.update(self._identity() | {"experiment": self.experiment})
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another model.
+        """Refuse a checkpoint of another model, or of a loss with other parameters.
 
         Raises:
             UserError: naming what differs, in the checkpoint and here.
@@ -163,3 +163,7 @@ class RetrievalModule(L.LightningModule):
         for part, ours in self._identity().items():
             if checkpoint.get(part, ours) != ours:
                 raise UserError(f"ckpt_path: the checkpoint's {part} is {checkpoint[part]}, this run's is {ours}")
+        theirs = sorted(name for name in checkpoint.get("state_dict", {}) if name.startswith("loss."))
+        trained = sorted(f"loss.{name}" for name in self.loss.state_dict())
+        if theirs != trained:
+            raise UserError(f"ckpt_path: the checkpoint's loss trains {theirs}, this run's {trained}: keep the loss")

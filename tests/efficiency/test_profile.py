@@ -138,6 +138,7 @@ def test_the_tunings_are_those_named_or_the_one_of_the_job():
 def test_pieces_are_an_axis_of_training_steps_alone():
     knobs = {"stages": ["inference", "training"], "tunings": None, "batch_sizes": [8], "precisions": ["fp32"]}
     knobs |= {"compile": [False], "memory": False, "device": "cpu", "rounds": 2, "warmup": 0, "pretrained": False}
+    knobs |= {"checkpointing": [False], "cards": []}
     cases = Settings(["none"], micro_batches=[None, 4], **knobs).cases(["none"], {("none", "full")})
     assert [(case.tuning, case.micro_batch) for case in cases] == [(None, None), ("full", None), ("full", 4)]
 
@@ -178,6 +179,14 @@ def test_the_largest_batch_of_each_card_lies_on_the_line_through_the_peaks():
     assert (row["fixed_mib"], row["mib_a_video"], row["measured"]) == (pytest.approx(1024), pytest.approx(1024), [2, 4])
     assert row["batch_sizes"] == [0, 6, 22]
     assert largest_batches({step: 3 * gib}, [8]) == []
+
+
+def test_batches_of_one_piece_say_nothing_of_batches_in_pieces():
+    gib = 2**30
+    peaks = {2: 3 * gib, 4: 5 * gib, 8: 6 * gib, 16: 7 * gib}
+    cases = {Case("none", size, "fp32", False, "lora", micro_batch=4): peak for size, peak in peaks.items()}
+    (row,) = largest_batches(cases, [8])
+    assert (row["measured"], row["mib_a_video"], row["batch_sizes"]) == ([8, 16], pytest.approx(128), [16])
 
 
 def test_the_speed_up_has_quartiles_over_rounds(tmp_path):
@@ -282,6 +291,10 @@ def test_the_job_writes_tables_json_and_pictures(memory, monkeypatch, tmp_path, 
         (
             ["profile.cards=[8]", "profile.batch_sizes=[2]"],
             "profile.cards=[8]: what fits is computed from the",
+        ),
+        (
+            ["profile.cards=[8]", "profile.batch_sizes=[2,4,8]", "profile.micro_batches=[null,4]"],
+            "profile.stages=[training] and profile.batch_sizes=[8,16]",
         ),
         (["profile.batch_sizes=[0]"], "profile.batch_sizes=[0]: a batch has at least 1 video"),
         (["profile.reducers=[none,kmedoids]", "data.frames=10"], "reducer.num_segments=4 at block 6 does not divide"),

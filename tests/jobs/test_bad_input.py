@@ -47,6 +47,7 @@ def table(tmp_path) -> Path:
         (["ckpt_path=last", "name=never"], "ckpt_path=last: no checkpoint under"),
         (["ckpt_path={finished}", "reducer=tome"], "ckpt_path: the checkpoint's reducer is"),
         (["ckpt_path={finished}", "backbone.source=ViT-S-32-alt"], "ckpt_path: the checkpoint's architecture"),
+        (["ckpt_path={finished}", "loss=sigmoid"], "ckpt_path: the checkpoint's loss trains [], this run's ["),
     ],
 )
 def test_bad_input_to_training_is_told_in_one_line(overrides, message, table, finished, place, capsys):

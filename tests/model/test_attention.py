@@ -6,8 +6,10 @@ import torch
 from retrieval.model.attention import attention, attention_by_channels, attention_by_mask
 
 
-def written_out(q, k, v, bias):
+def written_out(q, k, v, bias, causal=False):
     logits = q.double() @ k.double().mT / q.shape[-1] ** 0.5 + bias.double().mT[:, None]
+    if causal:
+        logits = logits + torch.full(logits.shape[-2:], -torch.inf).triu(1)
     return logits.softmax(-1) @ v.double()
 
 
@@ -47,16 +49,18 @@ def test_a_bias_keeps_the_digits_of_float32_in_half_precision(way, dtype):
     assert (bias.to(dtype).float().softmax(1)[0, :, 0] - shares).abs().max() > 1e-4
 
 
-def test_gradients_are_those_of_the_mask():
-    bias = torch.randint(1, 9, (2, 13, 1)).log()
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("way", [attention_by_mask, attention_by_channels])
+def test_gradients_go_back_to_all_and_to_the_bias(way, causal):
+    """A schedule that is learned is told by the bias alone what it keeps."""
+    inputs = [*heads(16, torch.float32), torch.randint(1, 9, (2, 13, 1)).log()]
     gradients = []
-    for way in (attention_by_mask, attention_by_channels):
-        torch.manual_seed(0)
-        inputs = [each.requires_grad_() for each in heads(16, torch.float32)]
-        way(*inputs, bias).square().sum().backward()
-        gradients.append([each.grad for each in inputs])
-    for by_mask, by_channels in zip(*gradients, strict=True):
-        torch.testing.assert_close(by_channels, by_mask, atol=1e-6, rtol=1e-5)
+    for attend in (way, written_out):
+        leaves = [each.clone().requires_grad_() for each in inputs]
+        attend(*leaves, causal=causal).square().sum().backward()
+        gradients.append([each.grad for each in leaves])
+    for found, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("causal", [False, True])

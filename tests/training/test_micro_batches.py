@@ -146,7 +146,7 @@ def test_autocast_leads_every_gradient_to_a_parameter_that_is_used_twice():
     assert (joined(gradients) - joined(expected)).norm() < 0.05 * joined(expected).norm()
 
 
-@pytest.mark.parametrize("size", [0, -4])
+@pytest.mark.parametrize("size", [0, -4, True])
 def test_a_piece_of_nothing_is_refused(size):
     with pytest.raises(UserError, match=rf"micro_batch={size}: at least 1 pair at a time, or null"):
         RetrievalModule(load_model("ViT-tiny-8"), micro_batch=size)

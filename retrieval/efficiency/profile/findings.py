@@ -22,9 +22,9 @@ class Profile:
     """The findings so far.
 
     `profile.json` has the facts, which hold for all, and four lists of flat rows: `reducers`, what each costs on paper
-    as it encodes, `trained`, the same as it trains under each tuning, `measurements`, one for each case, and
-    `fits`, the largest batches. What is
-    relative is so to `none` in the same setting and round, and missing where `none` was not profiled.
+    as it encodes, `trained`, the same as it trains under each tuning, `measurements`, one for each case, and `fits`,
+    the largest batches. What is relative is so to `none` in the same setting and round, and missing where `none` was
+    not profiled.
 
     Args:
         folder: where files are written.
@@ -32,7 +32,7 @@ class Profile:
         cards: GB of memory for which the largest training batch is told.
     """
 
-    def __init__(self, folder: Path, facts: Mapping[str, Any], cards: Sequence[float] = ()) -> None:
+    def __init__(self, folder: Path, facts: Mapping[str, Any], cards: Sequence[float | int] = ()) -> None:
         self.folder, self.facts, self.cards = folder, facts, cards
         self.costs: dict[str, Row] = {}
         self.costs_in_training: dict[tuple[str, str], Row] = {}

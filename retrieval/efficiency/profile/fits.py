@@ -15,8 +15,9 @@ RESERVED = 2**30
 """Bytes of a card that are no tensors: the driver's context, the libraries' workspaces, and gaps between blocks."""
 
 
-def largest_batches(peaks: Mapping[Case, int], cards: Sequence[float]) -> list[dict[str, Any]]:
-    """A row for each way to train that was measured at two batch sizes or more.
+def largest_batches(peaks: Mapping[Case, int], cards: Sequence[float | int]) -> list[dict[str, Any]]:
+    """A row for each way to train that was measured at two batch sizes or more, those that are no more than a piece of
+    `micro_batch` left out: they are encoded at once.
 
     Args:
         peaks: bytes at the peak of each case.
@@ -29,12 +30,12 @@ def largest_batches(peaks: Mapping[Case, int], cards: Sequence[float]) -> list[d
     """
     ways: dict[Case, dict[int, int]] = {}
     for case, peak in peaks.items():
-        if case.tuning is not None:
+        if case.tuning is not None and case.batch_size > (case.micro_batch or 0):
             ways.setdefault(replace(case, batch_size=0), {})[case.batch_size] = peak
     return [_row(way, sizes, cards) for way, sizes in ways.items() if cards and len(sizes) > 1]
 
 
-def _row(way: Case, sizes: Mapping[int, int], cards: Sequence[float]) -> dict[str, Any]:
+def _row(way: Case, sizes: Mapping[int, int], cards: Sequence[float | int]) -> dict[str, Any]:
     slope, fixed = linear_regression(list(sizes), list(sizes.values()))
     facts = asdict(way)
     del facts["batch_size"]

@@ -57,7 +57,7 @@ class Settings:
     micro_batches: Sequence[int | None]
     checkpointing: Sequence[bool | int]
     memory: bool
-    cards: Sequence[float]
+    cards: Sequence[float | int]
     device: str
     rounds: int
     warmup: int
@@ -77,15 +77,18 @@ class Settings:
             raise UserError(f"profile.batch_sizes={list(self.batch_sizes)}: a batch has at least 1 video")
         if any(size is not None and size < 1 for size in self.micro_batches):
             raise UserError(f"profile.micro_batches={list(self.micro_batches)}: at least 1 pair at a time, or null")
-        if self.cards and not (self.memory and "training" in self.stages and len(self.batch_sizes) > 1):
+        piece = max((size for size in self.micro_batches if size), default=0)
+        larger = [size for size in self.batch_sizes if size > piece]
+        if self.cards and not (self.memory and "training" in self.stages and len(larger) > 1):
             raise UserError(
                 f"profile.cards={list(self.cards)}: what fits is computed from the peaks of training steps at two "
-                "batch sizes or more: set profile.memory=true, profile.stages=[training] and profile.batch_sizes=[2,4]"
+                "batch sizes or more, larger than a micro-batch: set profile.memory=true, profile.stages=[training] "
+                f"and profile.batch_sizes=[{2 * max(piece, 1)},{4 * max(piece, 1)}]"
             )
         if self.rounds == 1 or self.rounds < 0 or (self.rounds == 0 and not self.memory):
             raise UserError(
                 f"profile.rounds={self.rounds}: one round cannot tell a faster reducer from a busy machine; take 2 or "
-                "more, 10 for numbers to report"
+                "more, 10 for numbers to report, or 0 with profile.memory=true to weigh memory alone"
             )
         if self.warmup < 0:
             raise UserError(f"profile.warmup={self.warmup}: 0 rounds or more")

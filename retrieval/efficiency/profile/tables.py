@@ -99,7 +99,7 @@ def measured_tables(rows: Sequence[Row]) -> Iterator[Table]:
         yield table
 
 
-def fits_table(rows: Sequence[Row], cards: Sequence[float]) -> Table:
+def fits_table(rows: Sequence[Row], cards: Sequence[float | int]) -> Table:
     """The largest batches that train in the memory of each card."""
     title = "videos a batch that train in so much memory"
     table = _table(
