@@ -163,6 +163,17 @@ def test_every_option_of_a_choice_is_listed():
         assert options == listed[group], group
 
 
+def test_every_reducer_is_in_the_table_of_costs_the_profile_and_the_notebook():
+    options = {file.stem for file in (CONF / "reducer").glob("*.yaml")}
+    table = README.split("| reducer | tokens left |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == options
+    one_chain = options - {"kmedoids_tempme"}
+    assert set(yaml.safe_load((CONF / "profile.yaml").read_text())["profile"]["reducers"]) == one_chain
+    notebook = json.loads((ROOT / "notebooks" / "reducers.ipynb").read_text())
+    (names,) = (cell["source"] for cell in notebook["cells"] if "NAMES = [\n" in cell["source"])
+    assert {name.strip(' ",\n') for name in names if name.startswith('    "')} == one_chain
+
+
 def test_the_version_is_one():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     project = (ROOT / "pyproject.toml").read_text()

@@ -144,6 +144,8 @@ class Reducer(nn.Module):
         ragged: whether the number of its tokens depends on the pixels. Clips are then padded to the longest of a batch,
             and layouts are upper bounds, reached where every video keeps the most.
         takes_padding: whether it can act on padded clips, so that it may share a chain with a ragged one.
+        masks_in_training: whether training leaves in place what evaluation takes away, so that no other reducer may
+            reduce what it has masked.
     """
 
     frames: int | None = None
@@ -151,6 +153,7 @@ class Reducer(nn.Module):
     wants_class_attention: bool = False
     ragged: bool = False
     takes_padding: bool = False
+    masks_in_training: bool = False
 
     def build(self, tower: TowerShape, position_embedding: Float[Tensor, "patch dim"]) -> None:
         """Check the settings against the tower and make the parameters that need its sizes; called once.

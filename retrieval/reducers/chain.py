@@ -35,6 +35,7 @@ class Chain(Reducer):
         self.wants_class_attention = any(each.wants_class_attention for each in reducers)
         self.ragged = any(each.ragged for each in reducers)
         self.takes_padding = all(each.takes_padding for each in reducers)
+        self.masks_in_training = any(each.masks_in_training for each in reducers)
         _check_padding(reducers)
 
     def build(self, tower: TowerShape, position_embedding: Float[Tensor, "patch dim"]) -> None:
@@ -125,6 +126,11 @@ class Chain(Reducer):
             left = leave(layout, block)
         except ValueError as error:
             raise UserError(f"reducer.reducers: {_name(reducer)} after those before it: {error}") from error
+        if left != layout and block > 1 and self.masks_in_training and not reducer.masks_in_training:
+            raise UserError(
+                f"reducer.reducers: {_name(reducer)} reduces at block {block}, where in training the tokens that "
+                "reducer.learn=true would drop are still in place: let it act before the attention of block 1"
+            )
         if left.clips != layout.clips and reducer in fresh:
             fresh.remove(reducer)
             if layout.clips != reducer.frames:

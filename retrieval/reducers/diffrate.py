@@ -53,6 +53,7 @@ class DiffRate(Reducer):
         if strictness < 0:
             raise UserError(f"reducer.strictness={strictness}: the weight of a penalty, from 0 on")
         self.learn, self.budget, self.strictness = learn, budget, strictness
+        self.masks_in_training = learn
         self.schedule: list[tuple[int, int]] = []
         self.learned: LearnedSchedule | None = None
         self.register_load_state_dict_post_hook(_settle)

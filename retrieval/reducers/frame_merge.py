@@ -23,9 +23,9 @@ class FrameMerge(Reducer):
 
     Adapted: a frame is matched with the one before or the one behind it alone. The paper takes a vote of the patches on
     the keys of its attention over time, which CLIP does not have; here the mean of the patches' cosines, place by
-    place, decides. So that places stay comparable, patches merge from the last merging of frames on. The paper has one
-    class token a video, CLIP one a frame: merged frames average theirs, weighted by how many each stands for, and
-    heads get as many as frames are left.
+    place, decides. So that places stay comparable, patches merge from the last merging of frames on, and until then no
+    reducer of a chain may drop or merge any. The paper has one class token a video, CLIP one a frame: merged frames
+    average theirs, weighted by how many each stands for, and heads get as many as frames are left.
 
     Args:
         frames: frames per video.
@@ -62,10 +62,17 @@ class FrameMerge(Reducer):
 
     def build(self, tower: TowerShape, position_embedding: Float[Tensor, "patch dim"]) -> None:
         check_blocks(list(self.num_frames), tower)
+        self.patches = tower.patches
         plan(self, tower, self.frames)
 
     def layout_before_attention(self, layout: Layout, block: int) -> Layout:
-        return replace(layout, clips=self.num_frames.get(block, layout.clips))
+        left = self.num_frames.get(block, layout.clips)
+        if left != layout.clips and layout.patches != self.patches:
+            raise UserError(
+                f"frames merge place by place at block {block}, but {layout.patches} of a frame's {self.patches} "
+                "patches are left there: let it act before what drops or merges patches"
+            )
+        return replace(layout, clips=left)
 
     def layout_after_attention(self, layout: Layout, block: int) -> Layout:
         return after_merging(layout, self._merges_inside(block))

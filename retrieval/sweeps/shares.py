@@ -55,15 +55,17 @@ class Shares:
 
     def _measured(self, model: CLIP, config: DictConfig) -> Price:
         """What training videos take on average, where that depends on their pixels."""
-        where = str(plain(config.data.corpus))
-        if where not in self.videos:
-            self.videos[where] = _training_videos(model, config)
+        read = str([config.backbone.source, config.data.frames, plain(config.data.sampler), plain(config.data.corpus)])
+        if read not in self.videos:
+            self.videos[read] = _training_videos(model, config)
         model.visual.set_reducer(Reducer())
         whole = _whole(model, config)
 
         def share(setting: Setting) -> float:
             _set_reducer(model, config, setting)
-            return _spent(model, self.videos[where]) / whole
+            costs = cost(model, config.data.frames, config.words)
+            beside_tower = costs["video_gmacs"] - costs["tower_gmacs"]
+            return (_spent(model, self.videos[read]) + beside_tower) / whole
 
         return Price(share, share)
 
@@ -104,7 +106,7 @@ def _whole(model: CLIP, config: DictConfig) -> float:
 
 @torch.inference_mode()
 def _spent(model: CLIP, frames: Sequence[Tensor]) -> float:
-    """What these videos take on average."""
+    """What the tower takes for these videos on average."""
     spent = Spent(model)
     for video in frames:
         model.encode_video(video[None], live := LiveTokens())

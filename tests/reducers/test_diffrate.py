@@ -156,8 +156,12 @@ def test_the_counts_are_new_parameters_without_decay_and_count_in_a_chain():
         (lambda: load_model("ViT-tiny-8", DiffRate([26], [26])), r"have 1 entries, but the video tower has 12 blocks"),
         (lambda: even_schedule(TOWER, 0.05), r"reducer.budget=0.05: below what a single patch"),
         (
-            lambda: load_model("ViT-tiny-8", Chain([TempMe(6, [3], [6], 0, 0.0, 0.0), DiffRate(learn=True)])),
+            lambda: load_model("ViT-tiny-8", Chain([TempMe(6, [0], [6], 0, 0.0, 0.0), DiffRate(learn=True)])),
             r"DiffRate after those before it: reducer.learn=true learns how many of a frame's 25 patches",
+        ),
+        (
+            lambda: load_model("ViT-tiny-8", Chain([RandomPatches(0.5, [6]), DiffRate(learn=True)])),
+            r"RandomPatches reduces at block 6, where in training the tokens that reducer.learn=true would drop",
         ),
     ],
 )

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from retrieval import load_model
-from retrieval.reducers import FrameMerge, Tokens, ToMe, plan
+from retrieval.reducers import Chain, FrameMerge, RandomPatches, Tokens, ToMe, plan
 from retrieval.reducers.frame_merge import merge_frames
 from tests.conftest import TINY_CLIP
 
@@ -90,6 +90,12 @@ def test_tokens_and_sources_are_those_that_the_settings_alone_predict():
         counted = F.one_hot(tokens.source, tokens.clips * tokens.layout.tokens).sum(1).view(-1, tokens.layout.tokens)
         assert torch.equal(counted[:, 1:].float(), tokens.size[:, 1:, 0])
         assert (tokens.size[:, 0].view(2, -1).sum(1) == 12).all()
+
+
+def test_frames_whose_places_differ_are_not_merged():
+    with pytest.raises(ValueError, match=r"FrameMerge after .*: frames merge place by place at block 3, but 24 of a"):
+        load_model(TINY_CLIP, Chain([RandomPatches(0.5), FrameMerge()]))
+    load_model(TINY_CLIP, Chain([FrameMerge(), RandomPatches(0.5, [7])]))
 
 
 @pytest.mark.parametrize(

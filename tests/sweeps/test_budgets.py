@@ -6,7 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from retrieval import load_model
+from retrieval.efficiency.cost import cost
 from retrieval.errors import UserError
+from retrieval.reducers import RLT, Reducer
 from retrieval.sweeps.budgets import BUDGET, Price, between, search, settled
 from retrieval.sweeps.grids import Point, points
 from retrieval.sweeps.plugin import parse
@@ -62,6 +65,20 @@ def test_every_budget_is_reached(reducer, shares):
     for job in found:
         knobs = [f"reducer.{knob}" for knob in SWEEPER["stops"][reducer][0]]
         assert [knob.key for knob in parse(job.overrides[2:])] == knobs
+
+
+def test_what_depends_on_the_pixels_is_measured_on_training_videos(tmp_path):
+    few = [f"data.root={tmp_path}", "data.corpus.train=3", "data.corpus.val=1", "data.corpus.test=1"]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", ["run_dir=/nowhere", "name=job", "reducer=rlt", *few])
+    price = Shares(lambda overrides: config)(("reducer=rlt",))
+    assert price.tower is price.whole
+    shares = [price.tower({"threshold": threshold}) for threshold in (-1.0, 0.0, 12.0, 255.0)]
+    assert shares == sorted(shares, reverse=True)
+    model = load_model("ViT-tiny-8")
+    most, none = (cost(model.with_reducer(each), 12, 32)["video_gmacs"] for each in (RLT(), Reducer()))
+    assert shares[0] == pytest.approx(most / none, rel=1e-3)
+    assert shares[-1] < 0.3  # the first frame's patches and the class tokens
 
 
 def half(setting):

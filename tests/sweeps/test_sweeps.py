@@ -89,6 +89,11 @@ def test_every_job_of_a_sweep_can_run_on_the_embedded_data(name):
         check_job(configured(*job.overrides))
 
 
+def test_every_reducer_is_swept():
+    sweeper = OmegaConf.load(ROOT / "conf" / "sweep" / "reducers.yaml").hydra.sweeper
+    assert set(sweeper.params.reducer.split(",")) == {path.stem for path in (ROOT / "conf" / "reducer").glob("*.yaml")}
+
+
 @pytest.mark.parametrize("name", SWEEPS)
 def test_sweeps_have_a_folder_of_their_name(name):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

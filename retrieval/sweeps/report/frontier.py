@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from retrieval.jobs.cells import markdown_cell
+from retrieval.jobs.protocol import Protocol
 from retrieval.sweeps.report.charts import CONTROL, panels
 from retrieval.sweeps.report.jobs import JobResult
 from retrieval.sweeps.report.off_the_shelf import CHANGES
@@ -35,12 +36,18 @@ def text(rows: pd.DataFrame, jobs: list[JobResult]) -> str:
     finished = [job for job in jobs if job.results is not None]
     seeds = f"{rows['seeds'].min()} to {rows['seeds'].max()}" if rows["seeds"].nunique() > 1 else rows["seeds"].max()
     test = finished[0].results.protocol if finished[0].results else None
-    chance = 200 * sum(min(rank / test.videos, 1) for rank in (1, 5, 10)) if test else float("nan")
     sentences = [
         f"{len(finished)} jobs of {_seconds(finished)} on average; {seeds} seeds each, means ± standard deviations."
-        + (f" {test.facts()['split']}; by chance R-Sum is {chance:.0f}." if test else ""),
+        + (f" {test.facts()['split']}{_chance(test)}." if test else ""),
     ]
     return "\n\n".join([markdown(table(rows, jobs)), *map(markdown_cell, sentences)]) + "\n"
+
+
+def _chance(test: Protocol) -> str:
+    """The R-Sum of a random order; nothing where videos have several captions, the best of which counts."""
+    if test.captions != test.videos:
+        return ""
+    return f"; by chance R-Sum is {200 * sum(min(rank / test.videos, 1) for rank in (1, 5, 10)):.0f}"
 
 
 def table(rows: pd.DataFrame, jobs: list[JobResult]) -> pd.DataFrame:

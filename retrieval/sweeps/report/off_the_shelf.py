@@ -71,6 +71,11 @@ def off_the_shelf(
         return None
     if not unreduced:
         raise UserError(f"{folder}: no job without a reducer has finished, in whose checkpoint to switch reducers on")
+    if "none" not in configs:
+        raise UserError(
+            f"{folder}: jobs without a reducer differ in more than their seed; off the shelf, reducers are compared in "
+            "models that were trained alike: make a sweep for each setting"
+        )
     scores = measure([job.folder / BEST for job in unreduced], reducers, conf)
     write_json(folder / FILE, what | {"scores": scores})
     return scores

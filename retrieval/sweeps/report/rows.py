@@ -1,6 +1,6 @@
 """From jobs to the report's rows: one for all that differ only in their seed, with means, deviations and fronts."""
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -142,9 +142,17 @@ def _job_row(job: JobResult, columns: dict[str, str], protocol: int | None) -> d
     row = dict.fromkeys(columns.values()) | {columns[name]: values[name] for name in columns if name in values}
     row |= {"reducer": job.reducer, "state": job.state, "folder": job.folder.name, "protocol": protocol}
     row |= {column: metrics.get(name, float("nan")) for column, name in METRICS.items()}
-    row |= {column: costs.get(MEANS.get(column, name), costs.get(name, float("nan"))) for column, name in COSTS.items()}
+    row |= {column: _cost(costs, column) for column in COSTS}
     circumstances = {} if job.results is None else job.results.protocol.circumstances()
     return row | {f"protocol.{name}": text for name, text in circumstances.items()}
+
+
+def _cost(costs: Mapping[str, Any], column: str) -> Any:
+    """What a video costs; where that depends on the pixels, what the videos have taken on average."""
+    most = costs.get(COSTS[column], float("nan"))
+    if column == "GMACs" and MEANS[column] in costs:
+        return costs[MEANS[column]] + most - costs.get("tower_gmacs", most)  # head and reducer cost what they do anyway
+    return costs.get(MEANS.get(column, ""), most)
 
 
 def _group_row(group: pd.DataFrame, swept: list[str]) -> dict[str, Any]:
