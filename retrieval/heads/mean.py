@@ -5,12 +5,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from retrieval.full_precision import without_autocast
 from retrieval.heads.base import Head, at_least_float32
 
 
 def cosine(text: Float[Tensor, "text dim"], video: Float[Tensor, "video dim"]) -> Float[Tensor, "text video"]:
     """Cosines between all captions and all videos, in float32 at least, whatever autocast says."""
-    with torch.autocast(text.device.type, enabled=False):
+    with without_autocast(text):
         return F.normalize(at_least_float32(text), dim=-1) @ F.normalize(at_least_float32(video), dim=-1).T
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retrieval.errors import UserError
+from retrieval.full_precision import without_autocast
 from retrieval.heads.base import Head, at_least_float32
 
 BLOCK = 2**24
@@ -54,7 +55,7 @@ class TokenWise(Head):
     ) -> Float[Tensor, "text video"]:
         text, video = at_least_float32(text), at_least_float32(video)
         rows = max(1, BLOCK // max(1, text.shape[1] * video.shape[:2].numel()))
-        with torch.autocast(text.device.type, enabled=False):
+        with without_autocast(text):
             return torch.cat([_interaction(part, video) for part in text.split(rows)])
 
     def _weights(self, dim: int) -> nn.Module:

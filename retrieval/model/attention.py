@@ -9,6 +9,8 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 from torch.nn import functional as F
 
+from retrieval.full_precision import without_autocast
+
 Heads = Float[Tensor, "batch head token channel"]
 
 PARTS = 3
@@ -42,7 +44,7 @@ def attention_by_mask(
     mask = key_bias.to(torch.promote_types(q.dtype, torch.float32)).transpose(1, 2).unsqueeze(1)
     if causal:
         mask = mask + mask.new_full((q.shape[2], q.shape[2]), -torch.inf).triu(1)
-    with torch.autocast(q.device.type, enabled=False):  # which would round the mask
+    with without_autocast(q):  # which would round the mask
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from open_clip import transformer
 from torch import Tensor, nn
 
+from retrieval.full_precision import without_autocast
 from retrieval.model.activations import QuickGELU
 from retrieval.model.attention import attention
 from retrieval.model.halves import half
@@ -54,7 +55,7 @@ def row_attention(
 ) -> Float[Tensor, "batch token"]:
     """The softmax weights of these rows alone, averaged over heads and rows, in float32 at least."""
     precision = torch.promote_types(q.dtype, torch.float32)
-    with torch.autocast(q.device.type, enabled=False):  # patches are sorted by these: half precision would make ties
+    with without_autocast(q):  # patches are sorted by these: half precision would make ties
         logits = q.to(precision) @ k.to(precision).transpose(2, 3) * q.shape[-1] ** -0.5
     if key_bias is not None:
         logits = logits + key_bias.transpose(1, 2).unsqueeze(1)

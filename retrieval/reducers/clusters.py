@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from retrieval.errors import UserError
+from retrieval.full_precision import without_autocast
 from retrieval.reducers.base import TowerShape
 from retrieval.reducers.clustering import Clusters, check_distance
 from retrieval.reducers.segments import Schedule, SegmentReducer
@@ -101,6 +102,6 @@ def _medoids(points: Float[Tensor, "segment point dim"], clusters: Clusters) -> 
 
 def _means(points: Float[Tensor, "segment point dim"], clusters: Clusters) -> Float[Tensor, "segment cluster dim"]:
     members = F.one_hot(clusters.assignment, clusters.medoids.shape[1]).mT
-    with torch.autocast(points.device.type, enabled=False):  # which would round the points
+    with without_autocast(points):  # which would round the points
         sums = torch.bmm(members.to(points.dtype), points)
     return (sums / members.sum(2, keepdim=True)).to(points.dtype)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retrieval.errors import UserError
+from retrieval.full_precision import without_autocast
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape
 from retrieval.reducers.learned_schedule import LearnedSchedule, even_schedule, prune_and_merge_softly
 
@@ -129,7 +130,7 @@ def merge_into_first(tokens: Tokens, kept: int) -> Tokens:
     if merges == 0:
         return tokens
     left = tokens.class_tokens + kept
-    with torch.autocast(tokens.x.device.type, enabled=False):  # half precision would make ties of neighbours
+    with without_autocast(tokens.x):  # half precision would make ties of neighbours
         unit = F.normalize(tokens.x[:, tokens.class_tokens :].detach().float(), dim=-1)
         cosine, nearest = (unit[:, kept:] @ unit[:, :kept].mT).max(dim=-1)
     target = nearest + tokens.class_tokens

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retrieval.errors import UserError
+from retrieval.full_precision import without_autocast
 from retrieval.reducers.base import Layout, Tokens, TowerShape
 
 SPEED = 10.0
@@ -108,7 +109,7 @@ def prune_and_merge_softly(tokens: Tokens, attention: Float[Tensor, "clip patch"
     before = alive.sum(dim=1, keepdim=True)
     between = torch.minimum(before, choice.prune_kept.detach())
     going = (rank >= choice.merge_kept.detach()) & (rank < between)
-    with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+    with torch.no_grad(), without_autocast(x):
         unit = F.normalize(x.float(), dim=-1)
         cosine = (unit @ unit.mT).masked_fill(rank >= choice.merge_kept, -torch.inf)
         similarity, nearest = cosine.max(dim=-1)

@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from retrieval.full_precision import without_autocast
+
 
 @dataclass(frozen=True)
 class Matching:
@@ -58,7 +60,7 @@ def bipartite_match(
     if not 0 <= merges <= patches // 2:
         raise ValueError(f"{merges} merges among {patches} patches: at most {patches // 2} pairs can merge")
     in_a, in_b = sets(class_tokens)
-    with torch.autocast(metric.device.type, enabled=False):  # half precision would make ties of most neighbours
+    with without_autocast(metric):  # half precision would make ties of most neighbours
         unit = F.normalize(metric[:, class_tokens:].float(), dim=-1)
         cosine = unit[:, in_a] @ unit[:, in_b].transpose(1, 2)
     similarity, nearest = (cosine if apart is None else cosine.masked_fill(apart, -torch.inf)).max(dim=-1)

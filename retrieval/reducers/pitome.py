@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from retrieval.errors import UserError
+from retrieval.full_precision import without_autocast
 from retrieval.reducers.base import Layout, Reducer, Tokens, TowerShape
 from retrieval.reducers.matching import bipartite_match, destinations, merge
 
@@ -71,7 +72,7 @@ def energy(metric: Float[Tensor, "clip patch dim"], margin: float) -> Float[Tens
 
     Patches more alike than the margin count in full, others less the further they are away, at most -1.
     """
-    with torch.autocast(metric.device.type, enabled=False):  # half precision would make ties of neighbours
+    with without_autocast(metric):  # half precision would make ties of neighbours
         unit = F.normalize(metric.float(), dim=-1)
         return F.elu(unit @ unit.mT - margin).mean(dim=-1)
 

@@ -23,6 +23,7 @@ def test_a_panel_for_each_setting_with_both_bars_of_each_reducer():
             "compiled": size == 4,
             "tuning": "lora" if size == 4 else None,
             "micro_batch": 2 if size == 4 else None,
+            "checkpointing": False,
             "speed_up": s,
             "speed_up_lower_quartile": s - 0.1,
             "speed_up_upper_quartile": s + 0.2,

@@ -28,7 +28,7 @@ def table(tmp_path) -> Path:
         (["data=folder", "data.root=/nowhere"], "data.root=/nowhere"),
         (["data=folder", "data.root={table}", "data.captions=no_caption.csv"], "caption"),
         (["data=folder", "data.root={table}"], "train"),
-        (["reducer=tempm"], "error: reducer=tempm: no such option; did you mean tempme? There are chain, kmedoids, "),
+        (["reducer=tempm"], "error: reducer=tempm: no such option; did you mean tempme? There are chain, "),
         (["reducer.merge_ration=0.4"], "error: reducer.merge_ration: no such key; did you mean reducer.merge_ratio?"),
         (["merge_ratio=0.4"], "error: merge_ratio: no such key; did you mean reducer.merge_ratio?"),
         (["reducr=tome"], "error: reducr: no such key; did you mean reducer?"),

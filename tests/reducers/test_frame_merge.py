@@ -67,7 +67,9 @@ def test_equal_neighbours_merge_and_equal_frames_further_apart_do_not():
     assert (first.source.view(6, -1) // first.layout.tokens)[:, 0].tolist() == [0, 1, 2, 2, 3, 4]
     assert first.size[:, 0, 0].tolist() == [1, 1, 2, 1, 1]
     plain = load_model(TINY_CLIP).visual(frames)[0]
-    torch.testing.assert_close(model.visual(frames)[0], plain[[0, 1, 2, 4, 5]], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        model.visual(frames)[0], plain[[0, 1, 2, 4, 5]], atol=5e-5, rtol=0
+    )  # sums in other order
 
 
 @torch.no_grad()

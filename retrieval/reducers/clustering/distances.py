@@ -11,6 +11,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from retrieval.errors import UserError
+from retrieval.full_precision import without_autocast
 from retrieval.reducers.clustering.products import has_little_float64, inner_products
 
 # Points closer than this part of the largest norm are equal: float32 tells none closer apart, and what the product
@@ -42,7 +43,7 @@ def pairwise_distances(
     """
     check_distance(distance, p)
     digits = has_little_float64(points.device) if digits is None else digits
-    with torch.autocast(points.device.type, enabled=False):
+    with without_autocast(points):
         distances = _distances(points.float(), distance, p, digits)
     if not points.is_cuda:
         check_finite(bool(distances.amax().isfinite()), points)  # NaN is the largest of all

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
+from retrieval.full_precision import without_autocast
+
 DIGITS, BITS = 4, 8
 
 # A digit is 2^7 at the most, and float32 has every whole number up to 2^24.
@@ -38,7 +40,7 @@ def inner_products(points: Float[Tensor, "batch point dim"]) -> Float64[Tensor, 
     unit = torch.where(largest == 0, 1, largest / (2 * largest.frexp().mantissa))  # a power of 2, above half of it
     digits = _digits(points / unit)
     products = torch.zeros(*points.shape[:2], points.shape[1], dtype=torch.float64, device=points.device)
-    with torch.autocast(points.device.type, enabled=False):
+    with without_autocast(points):
         for channels in digits.split(_EXACT_CHANNELS, dim=3):
             _add_products(products, channels)
     return products.mul_((unit.double() / 2 ** (BITS - 2)) ** 2)
