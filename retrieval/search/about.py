@@ -109,7 +109,7 @@ def _cut(told: Any, source: str) -> Cut:
 
 def _shape(told: dict[str, Any], source: str) -> tuple[int, ...]:
     shape = told.get("shape")
-    is_shape = isinstance(shape, list) and shape and all(type(size) is int and size > 0 for size in shape)
-    if not is_shape or prod(shape) > LARGEST:
-        raise UserError(f"{source}: damaged, it does not tell what is kept of a moment")
-    return tuple(shape)
+    sizes = shape if isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape) else []
+    if sizes and prod(sizes) <= LARGEST:
+        return tuple(sizes)
+    raise UserError(f"{source}: damaged, it does not tell what is kept of a moment")

@@ -1,6 +1,7 @@
 """LanceDB, which is an extra: where it opens things, and what it says when it cannot."""
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,10 @@ from retrieval.errors import UserError
 
 INSTALL = 'pip install "/path/to/this/repository[search]"'
 """What LanceDB, PySceneDetect and Gradio come with."""
+
+FORK = "lancedb fork support is experimental"
+"""It warns of forks in the midst of its work. Ours come between two calls of it, which return when all is done; what is
+forked decodes videos, never calls it, and ends without cleaning up after it."""
 
 
 def lancedb() -> Any:
@@ -22,6 +27,7 @@ def lancedb() -> Any:
         import lancedb
     except ImportError as error:
         raise UserError(f"an index needs LanceDB: {INSTALL} ({error})") from error
+    warnings.filterwarnings("ignore", FORK, RuntimeWarning)
     return lancedb
 
 
