@@ -278,6 +278,4 @@ def test_cuda_where_there_is_none_is_refused():
     knobs = {"stages": ["inference"], "tunings": None, "batch_sizes": [1], "precisions": ["fp32"], "compile": [False]}
     knobs |= {"micro_batches": [None], "memory": False}
     with pytest.raises(ValueError, match=r"set profile\.device=cpu"):
-        Settings(
-            ["none"], **knobs, micro_batches=[None], memory=False, device="cuda", rounds=2, warmup=0, pretrained=False
-        )
+        Settings(["none"], **knobs, device="cuda", rounds=2, warmup=0, pretrained=False)
