@@ -171,6 +171,8 @@ def _overrides(setting: Setting) -> tuple[str, ...]:
 
 def _notation(value: Any) -> str:
     """A value in Hydra's notation."""
+    if value is None:
+        return "null"
     if isinstance(value, str | int | float):
         return str(value)
     return f"[{','.join(map(_notation, value))}]"

@@ -138,6 +138,13 @@ def test_all_knobs_of_two_stops_move_together():
         between({"mode": "a"}, {"mode": "b"}, 0.5)
 
 
+def test_a_knob_without_a_value_is_handed_on_as_null():
+    point = Point("job", ("reducer=some", "budget=0.5"))
+    stops = {"some": [{"window": None, "knob": 0}, {"window": None, "knob": 100}]}
+    (found,) = settled([point], stops, 0.03, lambda overrides: Price(price, price))
+    assert found.overrides[2:] == ("reducer.window=null", "reducer.knob=50")
+
+
 def test_a_setting_that_does_not_fit_names_its_stop(shares):
     with pytest.raises(UserError, match=r"hydra.sweeper.stops at \{'num_segments': 5.*does not divide the 12 frames"):
         shares(("reducer=pooling",)).tower({"num_segments": 5})

@@ -137,6 +137,12 @@ def test_the_report_measures_off_the_shelf_once_and_only_when_asked(sweep, monke
     none = {"none": configs["reducer-none__budget-None__seed-0"]}
     assert off_the_shelf(sweep, jobs, none, measure_anew=True, conf=None).keys() == none.keys()
     assert len(asked) == 1  # the file has it
+    whole = (sweep / FILE).read_text()
+    assert "46.0" in whole
+    for damaged in (whole[:-9], whole.replace("46.0", '"much"')):
+        (sweep / FILE).write_text(damaged)
+        assert off_the_shelf(sweep, jobs, none, measure_anew=False, conf=None) is None
+    (sweep / FILE).write_text(whole)
     assert (sweep / "figures" / "off_the_shelf.png").is_file()
     assert (sweep / "figures" / "frontier.png").is_file()
     text = paths[-1].read_text()

@@ -19,7 +19,7 @@ from retrieval.report import main
 from retrieval.sweeps.report import pareto_front, write_report
 from retrieval.sweeps.report.jobs import read_sweep, reducer_name
 from retrieval.sweeps.report.latency import measure
-from retrieval.sweeps.report.rows import GAIN, summarize
+from retrieval.sweeps.report.rows import GAIN, _cost, summarize
 from retrieval.sweeps.report.table import facts, overview
 from retrieval.sweeps.states import VALUE
 from tests.sweeps.jobs import NONE, chain, write_job
@@ -119,6 +119,13 @@ def test_a_knob_cannot_take_a_column_of_the_report(tmp_path):
     for tokens in (1, 2):
         write_job(tmp_path / str(tokens), NONE, 0, 300.0, head={"tokens": tokens})
     assert columns_and_rows(tmp_path) == (["head.tokens"], [(1, 1), (2, 1)])
+
+
+def test_what_depends_on_the_pixels_is_told_as_measured_with_head_and_reducer():
+    costs = {"video_gmacs": 0.5, "tower_gmacs": 0.4, "output_tokens": 300, "parameters": 9}
+    means = {"mean_tower_gmacs": 0.15, "mean_output_tokens": 80.5}
+    found = [[_cost(each, column) for column in ("GMACs", "tokens", "parameters")] for each in (costs, costs | means)]
+    assert found == [[0.5, 300, 9], [pytest.approx(0.25), 80.5, 9]]
 
 
 def test_evaluated_checkpoints_are_rows_of_their_own(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ own results are of, all in one process; the split's frames are read once a model
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,9 @@ def _stored(path: Path, what: dict[str, Any]) -> Scores | None:
         found = json.loads(path.read_text(encoding="utf-8"))
         same = found["models"] == what["models"] and found["reducers"].items() >= what["reducers"].items()
         scores = {label: found["scores"][label] for label in what["reducers"]}
-        return scores if same and all(len(each) == len(what["models"]) for each in scores.values()) else None
+        same &= "none" in scores and all(len(each) == len(what["models"]) for each in scores.values())
+        of_models = [each[name] for each in chain(*scores.values()) for name in METRICS.values()]
+        return scores if same and all(type(each) in (int, float) for each in of_models) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
