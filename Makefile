@@ -22,7 +22,7 @@ faults: .venv/installed  ## what no test can hold: kills, full disks, damaged fi
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
 gpu: .venv/installed  ## what a GPU computes and how fast, in runs/gpu.md, meant for eight minutes; without one its CPU part
-	$(BIN)/python -m pytest -m gpu tests/gpu
+	$(BIN)/python -m pytest -m gpu
 	$(BIN)/python -m retrieval.benchmark gpu --output runs/gpu.md
 
 lint: .venv/installed

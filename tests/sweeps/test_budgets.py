@@ -57,7 +57,16 @@ def test_the_grid_is_every_reducer_at_every_budget_with_every_seed():
     assert {job.name for job in jobs} == expected
 
 
-@pytest.mark.parametrize("reducer", sorted(set(SWEEPER["stops"]) - MEASURED))
+SLOW = ("diffrate", "chain")  # which look for many settings
+
+
+@pytest.mark.parametrize(
+    "reducer",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW))
+        for name in sorted(set(SWEEPER["stops"]) - MEASURED)
+    ],
+)
 def test_every_budget_is_reached(reducer, shares):
     jobs = [Point(str(budget), (f"reducer={reducer}", f"budget={budget}")) for budget in (0.75, 0.6, 0.45)]
     found = settled(jobs, SWEEPER["stops"], 0.03, shares)

@@ -122,6 +122,7 @@ def test_changes_are_paired_by_model(sweep):
         assert np.isnan(changed.loc["ToMe, budget=0.75", column])
 
 
+@pytest.mark.slow
 def test_the_report_measures_off_the_shelf_once_and_only_when_asked(sweep, monkeypatch):
     asked = []
 
