@@ -56,11 +56,11 @@ class Case:
             notes.write(f"{path}\n")
         return open_pyav(path)
 
-    def index(self, place: Path) -> None:
+    def index(self, place: Path, workers: int = 2) -> None:
         """What `retrieval.index` does."""
         make = Index.open if Index.exists(place) else Index.create
         cut = {} if make == Index.open else {"cut": Cut(2.0, 1.0)}
-        make(place, self.encoder, **cut).add(self.films, batch_size=4, workers=2, open=self.open)
+        make(place, self.encoder, **cut).add(self.films, batch_size=4, workers=workers, open=self.open)
 
     def run(self, place: Path, kill_after: float | None = None) -> int:
         """Index in a process of its own; its exit code, below 0 the signal that ended it.
@@ -138,7 +138,7 @@ def full_disk(case: Case) -> list[bool]:
         Index.create(place, case.encoder, Cut(2.0, 1.0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (16_000, resource.RLIM_INFINITY))
         try:
-            case.index(place)
+            case.index(place, workers=0)  # the limit is for shared memory, too
         except UserError as error:
             return str(error)
         return "nothing was refused"
