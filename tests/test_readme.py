@@ -183,7 +183,7 @@ def test_the_version_is_one():
 
 
 QUICK = ["data.batch_size=8", "data.num_workers=0", "trainer.max_epochs=1"]
-ONE_ROUND = ["backbone=tiny", "profile.batch_sizes=[1]", "profile.rounds=1", "profile.warmup=0", "profile.memory=false"]
+ONE_ROUND = ["backbone=tiny", "profile.batch_sizes=[1]", "profile.rounds=2", "profile.warmup=0", "profile.memory=false"]
 ONE_AFTER_THE_OTHER = """
 import runpy, shlex, sys
 for line in sys.argv[1:]:

@@ -46,6 +46,21 @@ def given_keys() -> set[str]:
     return {override.key_or_group for override in overrides}
 
 
+def own_folders() -> list[str]:
+    """The override that adds the user's own folders of configs (`hydra.searchpath`), for what is composed later.
+
+    A folder named by `--config-dir` is there anyway.
+    """
+    if not HydraConfig.initialized():
+        return []
+    return [override for override in HydraConfig.get().overrides.hydra if override.startswith("hydra.searchpath=")]
+
+
+def options_of(group: str) -> list[str]:
+    """The names of a group's options, those in the user's own folders included."""
+    return GlobalHydra.instance().config_loader().get_group_options(group, overrides=own_folders())
+
+
 def dotted(config: Any, name: str = "") -> dict[str, Any]:
     """All nodes of nested dicts and lists by their dotted names, `reducers.0.num_segments` and `reducers` too."""
     if isinstance(config, dict | list):

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from retrieval.data import RetrievalDataModule
 from retrieval.errors import UserError
 from retrieval.heads import Head
+from retrieval.jobs.keys import options_of, own_folders
 from retrieval.jobs.runs import LAST_CHECKPOINT, is_in_sweep
 from retrieval.metrics import RetrievalMetrics
 from retrieval.model import CLIP, load_model, read_checkpoint
@@ -147,12 +148,11 @@ def _import_named(content: dict[str, Any]) -> None:
     """
     if not GlobalHydra.instance().is_initialized():
         return
-    loader = GlobalHydra.instance().config_loader()
     for part, kind in PARTS.items():
         unknown = {target for target in targets(content.get(part)) if known_class(target, kind) is None}
-        for option in loader.get_group_options(part) if unknown else ():
+        for option in options_of(part) if unknown else ():
             try:
-                named = targets(OmegaConf.to_container(compose(f"{part}/{option}")[part]))
+                named = targets(OmegaConf.to_container(compose(overrides=[*own_folders(), f"+{part}={option}"])[part]))
             except (HydraException, OmegaConfBaseException):
                 continue  # an option that is more than one of its group
             for target in unknown.intersection(named):

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from retrieval.data import RetrievalDataModule
 from retrieval.errors import UserError
-from retrieval.jobs.keys import dotted, given_keys
+from retrieval.jobs.keys import dotted, given_keys, options_of, own_folders
 from retrieval.plain import shortened
 
 CHOICES = ("data", "data/sampler")
@@ -78,7 +77,7 @@ def recalled(asked: DictConfig, name: str, content: dict[str, Any], source: str)
     taken = {group: choices[group] for group in CHOICES if choices.get(group) and group in groups.keys() - given}
     _check_choices(taken, source)
     overrides = HydraConfig.get().overrides.task
-    whole = compose(name, [*(f"{group}={choice}" for group, choice in taken.items()), *overrides])
+    whole = compose(name, [*own_folders(), *(f"{group}={choice}" for group, choice in taken.items()), *overrides])
     for knob in knobs if "data" in groups else filter(_is_reading, knobs):
         if _is_taken(knob, given) and _value(whole, knob) != knobs[knob]:
             try:
@@ -140,7 +139,7 @@ def _of_older(content: dict[str, Any]) -> dict[str, Any]:
 
 def _check_choices(choices: dict[str, Any], source: str) -> None:
     for group, choice in choices.items():
-        options = GlobalHydra.instance().config_loader().get_group_options(group)
+        options = options_of(group)
         if choice not in options:
             raise UserError(
                 f"{source} was trained with {group}={choice}, which is no option here: add the folder of your own "

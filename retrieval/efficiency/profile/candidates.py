@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra import compose
-from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from retrieval.efficiency.profile.settings import Settings
 from retrieval.errors import UserError
+from retrieval.jobs.keys import options_of, own_folders
 from retrieval.model import CLIP, load_model
 from retrieval.model.weights import is_weights_file
 
@@ -107,10 +107,10 @@ def base_source(backbone: str, ckpt_path: str | None, pretrained: bool) -> str:
 
 
 def _option_config(group: str, name: str | None, knobs: Mapping[str, Any], config: DictConfig) -> dict[str, Any]:
-    options = GlobalHydra.instance().config_loader().get_group_options(group)
+    options = options_of(group)
     if name not in options:
         raise UserError(f"profile.{group}s: unknown {group} {name!r}; conf/{group} has {', '.join(options)}")
-    option = compose(f"{group}/{name}")[group]
+    option = compose(overrides=[*own_folders(), f"+{group}={name}"])[group]
     unknown = [knob for knob in knobs if knob not in option]
     if unknown:
         theirs = ", ".join(str(knob) for knob in option if knob not in ("_target_", "_partial_"))
