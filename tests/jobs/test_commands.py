@@ -17,7 +17,7 @@ HEAVY = "[name for name in ('torch', 'lightning', 'wandb', 'numpy', 'open_clip')
 
 
 def test_all_commands_are_listed_and_are_scripts(capsys):
-    others = {"__init__", "__main__", "errors", "files", "orphans", "plain"}
+    others = {"__init__", "__main__", "errors", "files", "full_precision", "orphans", "plain"}
     modules = {path.stem: path.stem for path in (ROOT / "retrieval").glob("*.py") if path.stem not in others}
     packages = {path.parent.name: f"{path.parent.name}.__main__" for path in (ROOT / "retrieval").glob("*/__main__.py")}
     names = modules | packages
