@@ -23,8 +23,10 @@ from retrieval.data.transforms import resize_and_crop
 from retrieval.errors import UserError
 from retrieval.heads import Head
 from retrieval.model import CLIP
+from retrieval.model.compiling import compile_towers
 from retrieval.model.integrity import digest
 from retrieval.model.loading import load_model, part_name
+from retrieval.model.precision import resolved
 from retrieval.model.saved import build_saved
 from retrieval.model.tuning import merge_lora
 from retrieval.model.weights import is_weights_file, read_checkpoint
@@ -34,11 +36,15 @@ from retrieval.search.about import Description
 
 SAMPLERS: dict[str, Callable[..., list[int]]] = {"even": even_frames, "segments": segment_frames}
 """Those that are known by name, the options of conf/data/sampler."""
+PRECISIONS = ("32-true", "bf16-mixed", "auto")
 TEXTS = 256  # queries encoded at a time
 
 
 class Encoder:
     """A model with how it reads.
+
+    `precision` (32-true, bf16-mixed, or auto: bf16-mixed where the processor has it) and `compile` say how videos are
+    computed once `to` has been called; they are the same moments, but for rounding.
 
     Args:
         model: is put into evaluation mode; adapters are merged.
@@ -50,6 +56,9 @@ class Encoder:
         reducer: its config, where it is not the one that comes with the weights.
         head: likewise.
     """
+
+    precision, compile = "32-true", False
+    computes_in: str | None = None
 
     def __init__(
         self,
@@ -144,8 +153,17 @@ class Encoder:
         return self.model.logit_scale.device
 
     def to(self, device: torch.device) -> "Encoder":
-        """Bring the model there."""
+        """Bring the model there, to compute videos as `precision` and `compile` say.
+
+        Raises:
+            UserError: another `precision` or `compile` than there are.
+        """
+        for knob, choices in {"precision": PRECISIONS, "compile": (True, False)}.items():
+            if getattr(self, knob) not in choices:
+                raise UserError(f"{knob}={getattr(self, knob)}: one of {', '.join(map(str, choices))}")
         self.model.to(device)
+        self.computes_in = resolved(self.precision, device.type)
+        compile_towers(self.model, self.compile, gmacs=0.0)
         return self
 
     def reader(self, open: Open) -> FrameReader:
@@ -155,7 +173,8 @@ class Encoder:
     @torch.inference_mode()
     def videos(self, frames: UInt8[Tensor, "moment frame 3 size size"]) -> Float[Tensor, "moment ..."]:
         """What the head keeps of videos, on the CPU."""
-        return self.model.encode_video(frames.to(self.device)).float().cpu()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.computes_in == "bf16-mixed"):
+            return self.model.encode_video(frames.to(self.device)).float().cpu()
 
     @torch.inference_mode()
     def texts(self, queries: Sequence[str]) -> Float[Tensor, "query ..."]:

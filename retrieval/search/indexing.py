@@ -41,6 +41,7 @@ def run_index(asked: DictConfig) -> None:
         Index.create(config.index, encoder, Cut(float(config.window), float(config.stride), config.shots))
     index = Index.open(config.index, encoder, config.ann)
     _check_cut(config, index.storage.about.cut)
+    index.encoder.precision, index.encoder.compile = config.precision, config.compile
     index.encoder.to(_device(config.device))
     folder = start_run(config)
     asked.run_dir = config.run_dir  # for who cleans up after a mistake
@@ -51,6 +52,7 @@ def run_index(asked: DictConfig) -> None:
         config.batch_size,
         config.data.num_workers,
         _opener(config, index.encoder.short_side),
+        instantiate(config.engine),
     )
     write_json(folder / FINDINGS, asdict(summary))
     _tell(summary, index)
