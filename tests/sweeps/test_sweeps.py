@@ -1,6 +1,5 @@
-"""Sweeps: which jobs a sweep has, what is refused before anything runs, what is skipped, resumed and told."""
+"""Sweeps: what is refused before anything runs, what is skipped, resumed, damaged and told."""
 
-import json
 import pickle
 import signal
 import subprocess
@@ -10,173 +9,20 @@ from pathlib import Path
 from shutil import copytree
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from retrieval.errors import UserError
-from retrieval.jobs.errors import REFUSALS
 from retrieval.jobs.results import Results
 from retrieval.jobs.runs import CONFIG, ERROR, METRICS, save_config
 from retrieval.jobs.stopping import Stopped
 from retrieval.sweeps import running, states
-from retrieval.sweeps.grids import Point, points
-from retrieval.sweeps.outline import check_job, outline
-from retrieval.sweeps.plugin import JobSweeper, parse
+from retrieval.sweeps.grids import Point
+from retrieval.sweeps.plugin import JobSweeper
 from retrieval.sweeps.running import run_sweep
-from retrieval.sweeps.states import VALUE, State, damaged, differences, run_once, state
+from retrieval.sweeps.states import VALUE, State, damaged, run_once, state
 from retrieval.train import main as train
 from tests.jobs.commands import ENV, ROOT, call
 from tests.sweeps.jobs import NONE, chain, write_job
-
-SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml"))
-GRIDS = [{"reducer": "none,tome"}, {"reducer": "pooling", "reducer.num_segments": "2,4"}]
-
-
-def configured(*overrides: str):
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("train", ["run_dir=/nowhere", "name=job", *overrides])
-
-
-def names(*arguments: str, grids=GRIDS, params=None) -> list[str]:
-    return [point.name for point in points(grids, params or {}, list(arguments), parse)]
-
-
-def test_grids_are_products_one_after_the_other():
-    assert names(params={"seed": "0,1"}) == [
-        "reducer-none__seed-0",
-        "reducer-none__seed-1",
-        "reducer-tome__seed-0",
-        "reducer-tome__seed-1",
-        "reducer-pooling__num_segments-2__seed-0",
-        "reducer-pooling__num_segments-2__seed-1",
-        "reducer-pooling__num_segments-4__seed-0",
-        "reducer-pooling__num_segments-4__seed-1",
-    ]
-
-
-def test_the_command_line_goes_before_the_file():
-    assert names("seed=7", params={"seed": "0,1"}) == [f"{name}__seed-7" for name in names()]
-    segments = names("reducer.num_segments=3,6")
-    assert segments == [
-        "reducer-none",
-        "reducer-tome",
-        "reducer-pooling__num_segments-3",
-        "reducer-pooling__num_segments-6",
-    ]
-
-
-def test_plain_overrides_are_one_grid_and_equal_jobs_are_one():
-    assert names("reducer=none,tome", "optimizer.lr=0.1", grids=[]) == ["reducer-none", "reducer-tome"]
-    assert names(grids=[*GRIDS, GRIDS[0]]) == names()
-    assert names("trainer.max_epochs=1", grids=[]) == ["job"]
-
-
-def test_names_are_safe_and_tell_jobs_apart():
-    assert names("data.root='/a b/c',/d", grids=[]) == ["root-a-b-c", "root-d"]
-    with pytest.raises(ValueError, match="would share the folder root-a-b"):
-        names("data.root='/a b','/a/b'", grids=[])
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] * (name != "merge_ratio"))
-        for name in SWEEPS
-        if name not in ("search", "frontier")
-    ],
-)
-def test_every_job_of_a_sweep_can_run_on_the_embedded_data(name):
-    sweeper = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "sweep" / f"{name}.yaml").hydra.sweeper)
-    jobs = points(sweeper.get("grids", []), sweeper["params"], ["seed=0"], parse)
-    assert len(jobs) >= (24 if name == "ablation" else 6)
-    for job in jobs:
-        check_job(configured(*job.overrides))
-
-
-def test_every_reducer_is_swept():
-    sweeper = OmegaConf.load(ROOT / "conf" / "sweep" / "reducers.yaml").hydra.sweeper
-    assert set(sweeper.params.reducer.split(",")) == {path.stem for path in (ROOT / "conf" / "reducer").glob("*.yaml")}
-
-
-@pytest.mark.parametrize("name", SWEEPS)
-def test_sweeps_have_a_folder_of_their_name(name):
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("train", [f"+sweep={name}", "output=here"], return_hydra_config=True)
-    assert config.hydra.sweep.dir == f"here/sweeps/{name}"
-
-
-@pytest.mark.parametrize("launcher", ["local", "slurm"])
-def test_launchers_compose(launcher):
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("train", [f"hydra/launcher={launcher}"], return_hydra_config=True)
-    assert config.hydra.launcher._target_.startswith("hydra_plugins.")
-
-
-def test_a_large_model_is_checked_without_its_weights():
-    model = outline(configured("backbone=vit_l14", "reducer=tempme"))
-    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
-    with pytest.raises(REFUSALS, match="num_segments=5"):
-        check_job(configured("backbone=vit_b16", "reducer=kmedoids", "reducer.num_segments=5"))
-
-
-def job_config(folder: Path, **knobs: object):
-    return OmegaConf.create({"run_dir": str(folder), "ckpt_path": None, "output": "runs", "lr": 0.1} | knobs)
-
-
-def test_a_job_runs_once(tmp_path):
-    assert state(tmp_path / "job") is State.MISSING
-    config = job_config(tmp_path / "job")
-    assert [run_once(lambda _, value=value: value, config) for value in (1.5, 2.5)] == [1.5, 1.5]
-    assert state(tmp_path / "job") is State.FINISHED
-
-
-def test_a_failed_job_leaves_its_traceback_until_it_succeeds(tmp_path):
-    config = job_config(tmp_path)
-    with pytest.raises(RuntimeError, match=r"division by zero \(traceback: .*error.txt\)"):
-        run_once(lambda _: 1 / 0, config)
-    assert state(tmp_path) is State.FAILED
-    assert "ZeroDivisionError" in (tmp_path / ERROR).read_text()
-    run_once(lambda _: None, config)
-    assert state(tmp_path) is State.FINISHED
-    assert not (tmp_path / ERROR).exists()
-
-
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), Stopped(signal.SIGTERM)])
-def test_an_interrupted_job_is_neither_finished_nor_failed(interruption, tmp_path):
-    def interrupted(_: object) -> None:
-        (tmp_path / "checkpoints").mkdir()
-        (tmp_path / "checkpoints" / "last.ckpt").touch()
-        raise interruption
-
-    with pytest.raises(type(interruption)):
-        run_once(interrupted, job_config(tmp_path))
-    assert state(tmp_path) is State.INTERRUPTED
-
-
-def test_another_config_is_told_by_its_knob_and_keeps_what_is_there(tmp_path):
-    run_once(lambda _: 1.0, job_config(tmp_path))
-    other = job_config(tmp_path, lr=0.2, ckpt_path="last", output="elsewhere")
-    assert differences(tmp_path, other) == ["lr=0.1, now 0.2"]
-    with pytest.raises(ValueError, match="another config"):
-        run_once(lambda _: 2.0, other)
-    assert json.loads((tmp_path / VALUE).read_text()) == 1.0
-
-
-def test_another_checkpoint_is_another_job_unless_one_goes_on(tmp_path):
-    run_once(lambda _: 1.0, job_config(tmp_path, ckpt_path="a.ckpt"))
-    assert differences(tmp_path, job_config(tmp_path, ckpt_path="b.ckpt")) == ["ckpt_path=a.ckpt, now b.ckpt"]
-    assert differences(tmp_path, job_config(tmp_path)) == ["ckpt_path=a.ckpt, now None"]
-    run_once(lambda _: 2.0, job_config(tmp_path, ckpt_path="last"))
-    assert OmegaConf.load(tmp_path / CONFIG).ckpt_path == "a.ckpt"  # the next one is still compared with it
-    with pytest.raises(ValueError, match="another config"):
-        run_once(lambda _: 3.0, job_config(tmp_path, ckpt_path="b.ckpt"))
-
-
-def test_a_moved_folder_is_the_same_job(tmp_path):
-    run_once(lambda _: 1.0, job_config(tmp_path / "here", dirpath=f"{tmp_path}/here/checkpoints"))
-    (tmp_path / "here").rename(tmp_path / "there")
-    there = job_config(tmp_path / "there", dirpath=f"{tmp_path}/there/checkpoints")
-    assert differences(tmp_path / "there", there) == []
 
 
 def test_the_sweepers_defaults_are_those_of_its_file():
@@ -300,12 +146,6 @@ def test_a_damaged_job_stops_no_other_and_runs_again_where_nothing_is_lost(file,
     else:
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
         assert f"whole: damaged, {file} damaged" in told
-
-
-def test_a_config_that_was_torn_before_the_job_began_is_written_anew(tmp_path):
-    (tmp_path / CONFIG).write_text("run_dir: /somewh")
-    run_once(lambda _: 1.0, job_config(tmp_path))
-    assert state(tmp_path) is State.FINISHED
 
 
 def test_a_job_that_runs_elsewhere_is_left_alone(tmp_path, capsys, monkeypatch):
