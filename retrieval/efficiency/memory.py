@@ -14,6 +14,10 @@ import torch
 
 Result = TypeVar("Result")
 
+MMAP_THRESHOLD = -3  # the number by which glibc's mallopt knows it
+RETURNED = 2**16
+"""Bytes of a piece of memory from which on glibc returns it as soon as it is freed, and not when it suits it."""
+
 
 def in_clean_memory(device: str, function: Callable[..., Result], *arguments: object) -> Result:
     """Call a function where no earlier call has left a higher peak.
@@ -55,7 +59,10 @@ def peak_memory(device: str, reset: bool = False) -> int:
 
 
 def _return_freed_memory() -> None:
-    """Let the C library hand what was freed back to the system, so that using it again counts; glibc's alone can."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    """Let the C library hand what is freed back to the system, now and from now on, so that a peak is of what is held;
+    glibc's alone can.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.mallopt(MMAP_THRESHOLD, RETURNED)
+        library.malloc_trim(0)

@@ -115,3 +115,18 @@ def test_two_machines_give_the_same_index(dies, cluster, films, alone, encoder, 
     check_equal(index, alone)
     assert (summary.added, list(summary.broken)) == (FILMS + 1, [str(films / "broken.mp4")])
     assert len(set(noting.machines())) == 2
+
+
+def refuse(path: Path) -> VideoFile:
+    raise RuntimeError(f"no reader for {path.name}")
+
+
+@pytest.mark.slow
+def test_what_fails_in_an_actor_is_told_in_one_line(films, encoder, tmp_path):
+    pytest.importorskip("ray")
+    index = Index.create(tmp_path / "index", encoder, Cut(1.0, 0.5))
+    with pytest.raises(UserError, match=r"^engine=ray: .*no reader for .*; the same command goes on") as error:
+        index.add(films, batch_size=4, workers=0, open=refuse, engine=RayEngine(cores=1))
+    assert "\n" not in str(error.value)
+    index.add(films / "1.mp4", workers=0, open=open_pyav)
+    assert len(index.files) == 1
