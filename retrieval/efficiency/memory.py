@@ -31,7 +31,7 @@ def in_clean_memory(device: str, function: Callable[..., Result], *arguments: ob
         return function(*arguments)
     context = get_context("forkserver")  # which imports the libraries once, and has run nothing in them
     context.set_forkserver_preload([function.__module__])
-    with ProcessPoolExecutor(1, mp_context=context) as process:
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_return_freed_memory) as process:
         return process.submit(function, *arguments).result()
 
 

@@ -1,4 +1,4 @@
-"""Our towers with TempMe beside the published procedure: as they are, compiled, checkpointed."""
+"""Our towers with TempMe beside the published procedure: as they are, compiled, checkpointed, and what they spend."""
 
 import os
 import tempfile
@@ -13,6 +13,7 @@ import torch
 from rich.table import Table
 from torch.nn import functional as F
 from torch.optim import AdamW
+from torch.profiler import ProfilerActivity, profile
 
 from retrieval.efficiency import in_clean_memory, peak_memory
 from retrieval.efficiency.benchmark.materialised import materialise
@@ -55,6 +56,8 @@ def whole_towers(model: CLIP) -> None:
     model.text.compile(dynamic=False)
 
 
+PROFILED, DEAREST = ("published procedure", "ours"), 5
+"""Ways whose operations are counted, and how many of these are shown."""
 WAYS = {"published procedure": published, "ours": ours, "block by block": block_by_block, "whole towers": whole_towers}
 
 
@@ -65,6 +68,7 @@ def run(arguments: Namespace) -> None:
     for stage in ("inference", "training"):
         steps = {name: _step(base, way, stage, arguments.videos) for name, way in ways.items()}
         tell(_beside(steps, stage, arguments.rounds))
+        tell(_dearest(steps, stage))
     tell(_checkpoints(arguments.backbone, arguments.videos))
     tell(_first_calls(arguments.backbone, arguments.videos))
 
@@ -118,6 +122,22 @@ def _beside(steps: dict[str, Step], stage: str, rounds: int) -> Table:
         for clock in ("clock", "processor"):
             ratios = [getattr(a, clock) / getattr(b, clock) for a, b in zip(theirs, each, strict=True)]
             row += [f"{median(getattr(one, clock) for one in each):.2f}", f"{median(ratios):.2f} x"]
+        result.add_row(*row)
+    return result
+
+
+def _dearest(steps: dict[str, Step], stage: str) -> Table:
+    """The operations that take most of a call's time, by the profiler's count of what each takes itself."""
+    result = Table(title=f"{stage}: the dearest operations, share of the time of all")
+    columns = []
+    for name in PROFILED:
+        with profile(activities=[ProfilerActivity.CPU]) as profiled:
+            steps[name]()
+        spent = {each.key: each.self_cpu_time_total for each in profiled.key_averages()}
+        dearest = sorted(spent, key=lambda key: -spent[key])[:DEAREST]
+        columns.append([f"{key.removeprefix('aten::')} {spent[key] / sum(spent.values()):.1%}" for key in dearest])
+        result.add_column(name)
+    for row in zip(*columns, strict=True):
         result.add_row(*row)
     return result
 
