@@ -1,6 +1,7 @@
 """The report of reducers at budgets: rows and pictures, the control, and what a reducer costs without training."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from retrieval.sweeps.report.charts import panels
 from retrieval.sweeps.report.jobs import read_sweep
 from retrieval.sweeps.report.latency import standing_still
 from retrieval.sweeps.report.off_the_shelf import BEST, CHANGES, FILE, off_the_shelf, with_changes
-from retrieval.sweeps.report.rows import GAIN, METRICS, R_AT_1, on_front, summarize
+from retrieval.sweeps.report.rows import BESIDE, GAIN, METRICS, R_AT_1, on_front, summarize
 from retrieval.train import main as train
 from tests.frontier import BEGIN, END, inserted
 from tests.jobs.commands import call
@@ -92,6 +93,16 @@ def test_the_table_has_the_unreduced_first_then_the_control_with_settings_and_sh
     ]
     assert table["share"].tolist() == ["100%", "75%", "45%", "75%", "45%"]
     assert table[GAIN].tolist()[1] == "330.0 ± 30.0"
+    assert table[BESIDE].tolist()[:2] == ["+0.0 ± 0.0", "-80.0 ± 20.0"]  # of 300 - 400, 330 - 410 and 360 - 420
+
+
+def test_without_one_unreduced_job_a_seed_there_is_nothing_to_stand_beside(sweep):
+    shutil.rmtree(sweep / "reducer-none__budget-None__seed-1")
+    rows = rows_of(sweep)[0].set_index("label")
+    assert rows.loc["ToMe, budget=0.75", [BESIDE, f"{BESIDE} sd"]].tolist() == [-60.0, 0.0]  # of seeds 0 and 2
+    shutil.copytree(sweep / "reducer-none__budget-None__seed-0", sweep / "twice")
+    shutil.rmtree(sweep / "reducer-none__budget-None__seed-2")
+    assert rows_of(sweep)[0][BESIDE].isna().all()
 
 
 def test_pictures_have_error_bars_the_front_and_the_control_as_its_own_line(sweep):

@@ -13,7 +13,7 @@ from retrieval.jobs.protocol import Protocol
 from retrieval.sweeps.report.charts import CONTROL, panels
 from retrieval.sweeps.report.jobs import JobResult
 from retrieval.sweeps.report.off_the_shelf import CHANGES
-from retrieval.sweeps.report.rows import GAIN, R_AT_1
+from retrieval.sweeps.report.rows import BESIDE, GAIN, R_AT_1
 from retrieval.sweeps.report.table import NOTHING, markdown, spread
 from retrieval.training.usage import FILE as USAGE
 
@@ -25,7 +25,8 @@ TRAINED, SHELF = "frontier", "off the shelf"
 def pictures(rows: pd.DataFrame) -> dict[str, Figure]:
     """What was trained with each reducer against its cost, and where it was measured what it loses without training."""
     costs = [cost for cost in ("GMACs", "latency (ms)") if cost in rows and rows[cost].notna().any()]
-    figures = {TRAINED: panels(rows, costs, [GAIN, R_AT_1])}
+    gains = [gain for gain in (GAIN, R_AT_1, BESIDE) if rows[gain].notna().any()]
+    figures = {TRAINED: panels(rows, costs, gains)}
     if all(change in rows for change in CHANGES.values()):
         figures[SHELF] = panels(rows, ["GMACs"], list(CHANGES.values()))
     return figures
@@ -62,10 +63,10 @@ def table(rows: pd.DataFrame, jobs: list[JobResult]) -> pd.DataFrame:
     columns |= {"share": [NOTHING if pd.isna(whole) else f"{gmacs / whole:.0%}" for gmacs in rows["GMACs"]]}
     if "latency (ms)" in rows:
         columns |= {"ms a video": [NOTHING if pd.isna(ms) else f"{ms:.2f}" for ms in rows["latency (ms)"]]}
-    names = {gain: gain for gain in (R_AT_1, GAIN)}
+    names = {gain: gain for gain in (R_AT_1, GAIN, BESIDE)}
     names |= {CHANGES[gain]: f"off the shelf: {gain.removesuffix(' (of 600)')}" for gain in (R_AT_1, GAIN)}
     columns |= {
-        name: spread(rows[gain], rows[f"{gain} sd"], "+" if gain in CHANGES.values() else "")
+        name: spread(rows[gain], rows[f"{gain} sd"], "+" if gain in (BESIDE, *CHANGES.values()) else "")
         for gain, name in names.items()
         if gain in rows
     }

@@ -31,6 +31,8 @@ COSTS = {"tokens": "output_tokens", "GMACs": "video_gmacs", "parameters": "param
 """Columns of the table, and the names of the costs in `metrics.json`."""
 MEANS = {"tokens": "mean_output_tokens", "GMACs": "mean_tower_gmacs"}
 """What takes their place where it depends on the pixels: what the videos have taken on average."""
+BESIDE = "R-Sum beside none"
+"""The column of what a reducer changes, seed by seed: seeds of a short training differ by more than reducers do."""
 R_AT_1 = "t2v R@1"
 """The column of the other pictures against cost."""
 FRONTS = {"front by GMACs": "GMACs", "front by latency": "latency (ms)"}
@@ -49,6 +51,7 @@ FIXED = {
     "label",
     "Pareto",
     *METRICS,
+    BESIDE,
     *COSTS,
     *FRONTS,
     *FRONTS.values(),
@@ -62,13 +65,15 @@ TARGET = "._target_"
 def summarize(jobs: list[JobResult]) -> tuple[pd.DataFrame, list[str]]:
     """A row for jobs that differ only in their seed, and the names of the columns of the knobs in which jobs differ.
 
-    Beside the knobs a row has `reducer`, `seeds` (how many have finished), `state`, the metrics' means and standard
-    deviations (`… sd`, n - 1), the costs, `protocol`, which counts the protocols from 1, and its facts (`protocol.…`;
-    seeds, hardware and software as all of its jobs had them), `label`, which is what it is in words, and `folder`, that
-    of its first job. Numbers that were measured or trained under another protocol have a row of their own.
+    Beside the knobs a row has `reducer`, `seeds` (how many have finished), `state`, the means and standard deviations
+    (`… sd`, n - 1) of the metrics and of `BESIDE`, the costs, `protocol`, which counts the protocols from 1, and its
+    facts (`protocol.…`; seeds, hardware and software as all of its jobs had them), `label`, which is what it is in words,
+    and `folder`, that of its first job. Numbers that were measured or trained under another protocol have a row of their
+    own.
     """
     columns = _columns(jobs)
     table = pd.DataFrame([_job_row(job, columns, number) for job, number in zip(jobs, protocols(jobs), strict=True)])
+    table[BESIDE] = _beside_none(table, jobs)
     swept = list(dict.fromkeys(columns.values()))
     keys = ["reducer", *swept]
     table["protocol"] = _with_unfinished(table, keys)
@@ -93,6 +98,14 @@ def _facts(jobs: Sequence[JobResult]) -> pd.DataFrame:
         for number, results in found.items()
     ]
     return pd.DataFrame(facts or {"protocol": []}).astype({"protocol": object})
+
+
+def _beside_none(table: pd.DataFrame, jobs: Sequence[JobResult]) -> pd.Series:
+    """By how much the R-Sum of each job is above that of the unreduced job of its seed; NaN without one such job."""
+    seeds = pd.Series([job.config.get("seed") for job in jobs], dtype=object)
+    unreduced = table[GAIN].where(table["reducer"] == "none").dropna()
+    of_seed = unreduced.groupby(seeds).agg(lambda found: found.iloc[0] if len(found) == 1 else np.nan)
+    return table[GAIN] - seeds.map(of_seed).astype(float)
 
 
 def _with_unfinished(table: pd.DataFrame, keys: list[str]) -> pd.Series:
@@ -159,8 +172,8 @@ def _group_row(group: pd.DataFrame, swept: list[str]) -> dict[str, Any]:
     first, finished = group.iloc[0], group[group["state"] == State.FINISHED]
     known = [f"{knob}={knob_text(first[knob])}" for knob in swept if not pd.isna(first[knob])]
     row = {key: first[key] for key in ("reducer", *swept)} | {"seeds": len(finished), "state": _states(group)}
-    row |= {name: finished[name].mean() for name in METRICS}
-    row |= {f"{name} sd": finished[name].std() for name in METRICS}
+    row |= {name: finished[name].mean() for name in [*METRICS, BESIDE]}
+    row |= {f"{name} sd": finished[name].std() for name in [*METRICS, BESIDE]}
     row |= {name: finished[name].max() for name in COSTS}
     label = ", ".join([first["reducer"], *known])
     told = [name for name in finished if name.startswith("protocol.")]
