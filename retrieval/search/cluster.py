@@ -180,9 +180,7 @@ def _connect(ray: Any, address: str | None) -> None:
         ray.init(num_cpus=worker_count("auto") + 1, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: BaseException) -> str:
     """What went wrong in the innermost of the errors that Ray wraps into each other."""
-    inner = error
-    while (next_one := getattr(inner, "cause", None) or inner.__cause__) is not None:
-        inner = next_one
-    return first_line(inner)
+    inner = getattr(error, "cause", None) or error.__cause__
+    return first_line(error) if inner is None else _cause(inner)

@@ -71,5 +71,5 @@ def names_of_tables(database: Any) -> Sequence[str]:
     return database.list_tables(limit=100).tables
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -67,9 +67,9 @@ def summarize(jobs: list[JobResult]) -> tuple[pd.DataFrame, list[str]]:
 
     Beside the knobs a row has `reducer`, `seeds` (how many have finished), `state`, the means and standard deviations
     (`… sd`, n - 1) of the metrics and of `BESIDE`, the costs, `protocol`, which counts the protocols from 1, and its
-    facts (`protocol.…`; seeds, hardware and software as all of its jobs had them), `label`, which is what it is in words,
-    and `folder`, that of its first job. Numbers that were measured or trained under another protocol have a row of their
-    own.
+    facts (`protocol.…`; seeds, hardware and software as all of its jobs had them), `label`, which is what it is in
+    words, and `folder`, that of its first job. Numbers that were measured or trained under another protocol have a row
+    of their own.
     """
     columns = _columns(jobs)
     table = pd.DataFrame([_job_row(job, columns, number) for job, number in zip(jobs, protocols(jobs), strict=True)])
