@@ -132,6 +132,7 @@ def test_a_folder_of_real_videos_is_evaluated(finished, tmp_path):
     assert (results["protocol"]["videos"], results["protocol"]["captions"]) == (12, 36)
 
 
+@pytest.mark.slow
 def test_a_picture_is_drawn_of_a_checkpoints_own_reducer(place, capsys):
     knobs = ["experiment=smoke", "trainer.max_epochs=1", "reducer=kmedoids", "reducer.num_clusters=20", "data.frames=8"]
     checkpoint = run_here(place, "kmedoids", *knobs) / "checkpoints" / "best.ckpt"
@@ -144,6 +145,7 @@ def test_a_picture_is_drawn_of_a_checkpoints_own_reducer(place, capsys):
     assert "picture=a.wav: its ending names no known format" in fail(draw, capsys, *arguments, "picture=a.wav")
 
 
+@pytest.mark.slow
 def test_the_jobs_of_a_sweep_evaluate_into_their_folders(place, finished):
     checkpoint = f"ckpt_path={finished / 'checkpoints' / 'best.ckpt'}"
     call(evaluate, "-m", checkpoint, "split=val,test", f"hydra.sweep.dir={place / 'splits'}", f"output={place}")

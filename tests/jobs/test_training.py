@@ -39,6 +39,7 @@ def test_a_run_leaves_its_config_log_metrics_and_checkpoints(finished):
     assert list(finished.glob("logs/metrics.csv"))
 
 
+@pytest.mark.slow
 def test_adapters_train_and_tensorboard_logs(place):
     folder = run_here(place, "lora", "experiment=smoke", "trainer.max_epochs=1", "tuning=lora", "logger=tensorboard")
     assert (folder / "adapter" / "adapter_model.safetensors").is_file()

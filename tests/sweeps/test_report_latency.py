@@ -15,6 +15,7 @@ KMEDOIDS = {"_target_": "retrieval.reducers.KMedoids", "frames": 4, "num_segment
 POOLING = {"_target_": "retrieval.reducers.Pooling", "frames": 4, "block": 2, "num_segments": 2}
 
 
+@pytest.mark.slow
 def test_latency_is_measured_once_for_a_sweep(tmp_path, monkeypatch):
     write_job(tmp_path / "none0", NONE, 0, 300.0)
     taken: list[list[str]] = []
