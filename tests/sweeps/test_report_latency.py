@@ -4,6 +4,7 @@ import json
 import sys
 
 import pandas as pd
+import pytest
 from omegaconf import OmegaConf
 
 from retrieval.report import main
