@@ -176,8 +176,9 @@ def _connect(ray: Any, address: str | None) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address or os.environ.get("RAY_ADDRESS"):
         ray.init(address=address, **quiet)
-    else:  # with a core more than there is, which Ray wants for itself
-        ray.init(num_cpus=worker_count("auto") + 1, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+    else:  # one of our own, whatever runs here; with a core more than there is, which Ray wants for itself
+        own = {"address": "local", "_node_ip_address": "127.0.0.1", "include_dashboard": False}
+        ray.init(num_cpus=worker_count("auto") + 1, **own, **quiet)
 
 
 def _cause(error: BaseException) -> str:
