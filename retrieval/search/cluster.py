@@ -52,9 +52,9 @@ class RayEngine:
     gpus: float | None = None
 
     def __post_init__(self) -> None:
-        for knob, fewest in (("actors", 1), ("cores", 0), ("gpus", 0)):
+        for knob, fewest in (("actors", 1), ("cores", 1), ("gpus", 0)):
             given = getattr(self, knob)
-            if given is not None and (given < fewest or (knob == "cores" and given == 0)):
+            if given is not None and given < fewest:
                 raise UserError(f"engine.{knob}={given}: nothing can be encoded with that")
 
     def __call__(
@@ -72,8 +72,8 @@ class RayEngine:
             gpus, actors = self._room(ray.nodes())
             for item in self._dataset(ray, encoder, shards, reading, gpus, min(actors, len(shards))).iter_rows():
                 rows: list[MomentRows] = pickle.loads(item["rows"])
-                for row in (each.file for each in rows):
-                    if tell is not None:
+                if tell is not None:
+                    for row in (each.file for each in rows):
                         tell(Found(row.path, *row.signature), Piece(0, seconds=row.seconds, is_last=True))
                 yield rows
 

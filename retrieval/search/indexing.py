@@ -32,6 +32,7 @@ OF_THE_MODEL = ("ckpt_path", "backbone", "reducer", "head", "words", "data.frame
 def run_index(asked: DictConfig) -> None:
     """Make the index or bring it up to date, and tell what came of it."""
     L.seed_everything(asked.seed, verbose=False)
+    engine = instantiate(asked.engine)
     is_new = not Index.exists(asked.index)
     content = read_checkpoint(Path(asked.ckpt_path)) if asked.ckpt_path else {}
     config = recalled(asked, "index", content, asked.ckpt_path) if "architecture" in content else asked
@@ -52,7 +53,7 @@ def run_index(asked: DictConfig) -> None:
         config.batch_size,
         config.data.num_workers,
         _opener(config, index.encoder.short_side),
-        instantiate(config.engine),
+        engine,
     )
     write_json(folder / FINDINGS, asdict(summary))
     _tell(summary, index)

@@ -22,6 +22,7 @@ def test_the_command_makes_an_index_and_follows_the_folder(encoder, shapes, tmp_
     checkpoint = write(tmp_path / "tiny.ckpt", encoder.model, {"data.frames": FRAMES, "words": 12})
     where = [f"root={films}", f"index={place}", f"output={tmp_path / 'runs'}", "data.num_workers=0"]
     assert "random weights" in fail(index, capsys, *where)
+    assert "engine.cores=0: nothing" in fail(index, capsys, *where, "engine=ray", "engine.cores=0")
     assert not place.exists()
     call(index, *where, f"ckpt_path={checkpoint}", "window=1", "stride=1")
     made = Index.open(place)
