@@ -1,7 +1,7 @@
 """Whether and how the towers are compiled: the knob `compile` of whatever encodes with a model.
 
-Block by block (`true`): one graph serves all blocks of a tower and all numbers of tokens, which is soon made and as
-fast as a graph of the whole tower. Graphs are kept between runs in `cache_folder()`.
+Block by block (`true`): one graph serves all blocks of the video tower and all numbers of tokens, which is soon made
+and as fast as a graph of the whole tower. Graphs are kept between runs in `cache_folder()`.
 """
 
 import logging
@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_map
 
 from retrieval.errors import UserError
 from retrieval.model.clip import CLIP
-from retrieval.model.halves import compile_blocks
+from retrieval.model.halves import compile_blocks, compiled
 
 CHOICES = ("auto", True, False, "reduce-overhead")
 WORTHWHILE = 300.0
@@ -52,7 +52,7 @@ def compile_towers(model: CLIP, choice: str | bool, gmacs: float) -> None:
             return
     else:
         reason = "as asked"
-    if choice is not False and _works(device):
+    if choice is not False:
         how = "CUDA graphs of whole towers" if choice == "reduce-overhead" else "block by block"
         _log.info("compile=%s: %s, %s; graphs are kept in %s", str(choice).lower(), how, reason, cache_folder())
         _compile(model, choice)
@@ -67,7 +67,8 @@ def cache_folder() -> Path:
 def _compile(model: CLIP, choice: str | bool) -> None:
     if choice == "reduce-overhead":
         for tower in (model.visual, model.text):
-            tower._compiled_call_impl = partial(_copied, torch.compile(tower._call_impl, mode=choice, dynamic=False))
+            graph = compiled(tower._call_impl, type(tower).__name__, mode=choice, dynamic=False)
+            tower._compiled_call_impl = partial(_copied, graph)
     else:
         compile_blocks(model)
 
@@ -80,19 +81,3 @@ def _copied(graph: Callable[..., Any], *inputs: Any, **knobs: Any) -> Any:
 def _speed(device: torch.device) -> float:
     cores = torch.get_num_threads() if device.type == "cpu" else 1
     return cores * SPEEDS.get(device.type, SPEEDS["cuda"])
-
-
-def _works(device: torch.device) -> bool:
-    """Whether a small function compiles here: that takes a C++ compiler and Python's headers, on a GPU Triton."""
-    cache_folder()
-    try:
-        torch.compile(_probe)(torch.ones(8, device=device))
-    except Exception as error:  # whatever the compilers of the day raise
-        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
-        _log.warning("compile: not here, so the towers run as they are: %s", cause)
-        return False
-    return True
-
-
-def _probe(x: torch.Tensor) -> torch.Tensor:
-    return x.sin() + 1

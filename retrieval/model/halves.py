@@ -1,5 +1,6 @@
 """How the two halves of a block run: as they are, compiled once for all blocks, or recomputed going backward."""
 
+import logging
 from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from retrieval.errors import UserError
 
 Half = TypeVar("Half", bound=Callable[..., Any])
+_log = logging.getLogger(__name__)
 
 
 def half(method: Half) -> Half:
@@ -40,16 +42,49 @@ def _begins_gradients(block: nn.Module, x: torch.Tensor) -> bool:
 
 @cache
 def _compiled(method: Callable[..., Any]) -> Callable[..., Any]:
-    """One graph for the blocks of a tower and all numbers of tokens; the weights are inputs to it."""
-    return torch.compile(method, dynamic=True)
+    """One graph for all blocks and numbers of tokens; the weights are inputs to it."""
+    return compiled(method, method.__qualname__, dynamic=True)
+
+
+def compiled(function: Callable[..., Any], name: str, **how: Any) -> Callable[..., Any]:
+    """The function, compiled when first called; where that fails it runs as it is from then on, and a line says so.
+
+    Compiling takes a C++ compiler and Python's headers, on a GPU Triton, and room for the graphs.
+
+    Args:
+        function: to be compiled.
+        name: of it in that line.
+        how: arguments of `torch.compile`.
+    """
+    quick = torch.compile(function, **how)
+
+    @wraps(function)
+    def run(*inputs: Any, **knobs: Any) -> Any:
+        nonlocal quick
+        try:
+            return quick(*inputs, **knobs)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+            _log.warning("compile: not here, so %s runs as it is: %s", name, cause)
+            quick = function
+            return function(*inputs, **knobs)
+
+    return run
 
 
 def compile_blocks(model: nn.Module) -> None:
-    """Let all blocks of both towers run compiled from now on; they are when first called."""
-    config = torch._dynamo.config
-    config.cache_size_limit = max(64, config.cache_size_limit)  # towers, precisions, with and without gradients
-    for block in _blocks(model, 1):
-        block.compiled = True
+    """Let all blocks of the video tower run compiled from now on; they are when first called.
+
+    The text tower, a few hundredths of the work, would gain as many hundredths and cost as many graphs again.
+    """
+    dynamo = torch._dynamo.config
+    dynamo.cache_size_limit = max(64, dynamo.cache_size_limit)  # precisions, with and without gradients
+    dynamo.specialize_float = True  # epsilons and scales: taken for variables, every half is traced and lowered twice
+    torch.fx.experimental._config.use_duck_shape = False  # as many frames as tokens is chance, and no other graph
+    torch._inductor.config.cpp.vec_isa_ok = True  # what the processor says it has, without a test program of 4 s
+    logging.getLogger("torch._inductor.scheduler").disabled = True  # tells at length what `compiled` tells in a line
+    for block in model.get_submodule("visual.blocks").children():
+        block.compiled = True  # type: ignore[assignment]
 
 
 def checkpoint_blocks(model: nn.Module, every: Any) -> None:
