@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_map
 
 from retrieval.errors import UserError
 from retrieval.model.clip import CLIP
-from retrieval.model.halves import compile_blocks, compiled
+from retrieval.model.halves import compile_blocks
 
 CHOICES = ("auto", True, False, "reduce-overhead")
 WORTHWHILE = 300.0
@@ -55,7 +55,9 @@ def compile_towers(model: CLIP, choice: str | bool, gmacs: float) -> None:
     if choice is not False:
         how = "CUDA graphs of whole towers" if choice == "reduce-overhead" else "block by block"
         _log.info("compile=%s: %s, %s; graphs are kept in %s", str(choice).lower(), how, reason, cache_folder())
-        _compile(model, choice)
+        (capture_towers if choice == "reduce-overhead" else compile_blocks)(model)
+        for tower in (model.visual, model.text):
+            tower._compiled_call_impl = _or_as_it_is(tower)
 
 
 def cache_folder() -> Path:
@@ -64,13 +66,11 @@ def cache_folder() -> Path:
     return Path(os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "retrieval" / "compiled")))
 
 
-def _compile(model: CLIP, choice: str | bool) -> None:
-    if choice == "reduce-overhead":
-        for tower in (model.visual, model.text):
-            graph = compiled(tower._call_impl, type(tower).__name__, mode=choice, dynamic=False)
-            tower._compiled_call_impl = partial(_copied, graph)
-    else:
-        compile_blocks(model)
+def capture_towers(model: CLIP) -> None:
+    """Let both towers run as CUDA graphs from now on, one for each shape; they are captured when first called."""
+    for tower in (model.visual, model.text):
+        graph = torch.compile(tower._call_impl, mode="reduce-overhead", dynamic=False)
+        tower._compiled_call_impl = partial(_copied, graph)
 
 
 def _copied(graph: Callable[..., Any], *inputs: Any, **knobs: Any) -> Any:
@@ -81,3 +81,21 @@ def _copied(graph: Callable[..., Any], *inputs: Any, **knobs: Any) -> Any:
 def _speed(device: torch.device) -> float:
     cores = torch.get_num_threads() if device.type == "cpu" else 1
     return cores * SPEEDS.get(device.type, SPEEDS["cuda"])
+
+
+def _or_as_it_is(tower: Any) -> Callable[..., Any]:
+    """The compiled tower until compiling fails: that takes a C++ compiler and Python's headers, or Triton, and room."""
+    compiled = tower._compiled_call_impl or tower._call_impl
+
+    def run(*inputs: Any, **knobs: Any) -> Any:
+        try:
+            return compiled(*inputs, **knobs)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+            _log.warning("compile: not here, so the %s runs as it is: %s", type(tower).__name__, cause)
+        tower._compiled_call_impl = None
+        for block in tower.blocks:
+            block.compiled = False
+        return tower(*inputs, **knobs)
+
+    return run

@@ -12,7 +12,6 @@ from torch.utils.checkpoint import checkpoint
 from retrieval.errors import UserError
 
 Half = TypeVar("Half", bound=Callable[..., Any])
-_log = logging.getLogger(__name__)
 
 
 def half(method: Half) -> Half:
@@ -43,33 +42,7 @@ def _begins_gradients(block: nn.Module, x: torch.Tensor) -> bool:
 @cache
 def _compiled(method: Callable[..., Any]) -> Callable[..., Any]:
     """One graph for all blocks and numbers of tokens; the weights are inputs to it."""
-    return compiled(method, method.__qualname__, dynamic=True)
-
-
-def compiled(function: Callable[..., Any], name: str, **how: Any) -> Callable[..., Any]:
-    """The function, compiled when first called; where that fails it runs as it is from then on, and a line says so.
-
-    Compiling takes a C++ compiler and Python's headers, on a GPU Triton, and room for the graphs.
-
-    Args:
-        function: to be compiled.
-        name: of it in that line.
-        how: arguments of `torch.compile`.
-    """
-    quick = torch.compile(function, **how)
-
-    @wraps(function)
-    def run(*inputs: Any, **knobs: Any) -> Any:
-        nonlocal quick
-        try:
-            return quick(*inputs, **knobs)
-        except torch._dynamo.exc.TorchDynamoException as error:
-            cause = (str(error).strip() or type(error).__name__).splitlines()[0]
-            _log.warning("compile: not here, so %s runs as it is: %s", name, cause)
-            quick = function
-            return function(*inputs, **knobs)
-
-    return run
+    return torch.compile(method, dynamic=True)
 
 
 def compile_blocks(model: nn.Module) -> None:
@@ -82,7 +55,7 @@ def compile_blocks(model: nn.Module) -> None:
     dynamo.specialize_float = True  # epsilons and scales: taken for variables, every half is traced and lowered twice
     torch.fx.experimental._config.use_duck_shape = False  # as many frames as tokens is chance, and no other graph
     torch._inductor.config.cpp.vec_isa_ok = True  # what the processor says it has, without a test program of 4 s
-    logging.getLogger("torch._inductor.scheduler").disabled = True  # tells at length what `compiled` tells in a line
+    logging.getLogger("torch._inductor.scheduler").disabled = True  # what it tells at length, the error says
     for block in model.get_submodule("visual.blocks").children():
         block.compiled = True  # type: ignore[assignment]
 

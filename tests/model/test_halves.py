@@ -1,6 +1,5 @@
 """How a block's halves run changes nothing of what they compute: checkpointed, compiled, in fewer passes."""
 
-import os
 import subprocess
 import sys
 
@@ -133,27 +132,3 @@ def test_blocks_compile_once_for_all_of_a_tower_with_the_same_gradients():
     """As many tokens as frames, 24, make no other. A process of its own: shape checks would be compiled too."""
     done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-WITHOUT_COMPILER = """
-import logging, torch
-from retrieval.model.halves import compile_blocks
-from tests.model.test_halves import gradients, model_with
-logging.basicConfig(level=logging.WARNING, format="%(message)s")
-model = model_with("tempme", 4)
-expected = gradients(model)
-compile_blocks(model)
-assert all(torch.equal(value, expected[name]) for name, value in gradients(model).items())
-"""
-
-
-@pytest.mark.slow
-def test_without_a_compiler_blocks_run_as_they_are_and_a_line_says_so(tmp_path):
-    environment = os.environ | {"CXX": str(tmp_path / "missing"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_COMPILER], capture_output=True, text=True, env=environment, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    told = [line.split(" runs")[0] for line in done.stderr.splitlines() if line.startswith("compile: ")]
-    assert sorted(told) == [f"compile: not here, so Block.{half}" for half in ("attend", "feed_forward")]
-    assert "Error in codegen" not in done.stderr

@@ -1,6 +1,5 @@
 """Encoding and training steps in every way that we have, beside the straightforward one, as a page in Markdown."""
 
-import logging
 import time
 from argparse import Namespace
 from itertools import groupby
@@ -15,7 +14,6 @@ from retrieval.errors import UserError
 from retrieval.files import write_whole
 from retrieval.jobs.announcing import tell
 from retrieval.jobs.files import refusals
-from retrieval.model import compiling
 
 
 def run(arguments: Namespace) -> None:
@@ -24,7 +22,6 @@ def run(arguments: Namespace) -> None:
     Raises:
         UserError: cases that failed, once the page is written.
     """
-    logging.getLogger(compiling.__name__).setLevel(logging.WARNING)  # what is compiled, and why, is known here
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rates, attention = product_rates(device), biased_attention(device)
     results = measured(plan(device), device, time.monotonic() + 60 * arguments.minutes)
