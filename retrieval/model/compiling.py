@@ -20,7 +20,7 @@ from retrieval.model.halves import compile_blocks
 
 CHOICES = ("auto", True, False, "reduce-overhead")
 WORTHWHILE = 300.0
-"""Seconds of work from which on compiling, which takes half a minute and saves a tenth or more, is worth it."""
+"""Seconds of work from which on compiling, which takes some 20 s and saves a tenth or more, is worth it."""
 SPEEDS = {"cpu": 30e9, "cuda": 30e12}
 """Multiply-accumulates a second, of a core and of a GPU: rough, but the same in every run of a job."""
 _log = logging.getLogger(__name__)
