@@ -1,7 +1,7 @@
 """Whether and how the towers are compiled: the knob `compile` of whatever encodes with a model.
 
 Block by block (`true`): one graph serves all blocks of the video tower and all numbers of tokens, which is soon made
-and as fast as a graph of the whole tower. Graphs are kept between runs in `cache_folder()`.
+and as fast as a graph of the whole tower. Graphs are kept between runs, see `keep_graphs`.
 """
 
 import logging
@@ -19,10 +19,10 @@ from retrieval.model.clip import CLIP
 from retrieval.model.halves import compile_blocks
 
 CHOICES = ("auto", True, False, "reduce-overhead")
-WORTHWHILE = 300.0
-"""Seconds of work from which on compiling, which takes some 20 s and saves a tenth or more, is worth it."""
+WORTHWHILE = 900.0
+"""Seconds of work from which on compiling is worth it: it takes up to half a minute on the CPU and saves 5 %."""
 SPEEDS = {"cpu": 30e9, "cuda": 30e12}
-"""Multiply-accumulates a second, of a core and of a GPU: rough, but the same in every run of a job."""
+"""Multiply-accumulates a second, of a core and of a GPU (a guess): rough, but the same in every run of a job."""
 _log = logging.getLogger(__name__)
 
 
@@ -54,14 +54,19 @@ def compile_towers(model: CLIP, choice: str | bool, gmacs: float) -> None:
         reason = "as asked"
     if choice is not False:
         how = "CUDA graphs of whole towers" if choice == "reduce-overhead" else "block by block"
-        _log.info("compile=%s: %s, %s; graphs are kept in %s", str(choice).lower(), how, reason, cache_folder())
+        kept = keep_graphs()
+        _log.info("compile=%s: %s, %s; graphs are kept in %s", str(choice).lower(), how, reason, kept)
         (capture_towers if choice == "reduce-overhead" else compile_blocks)(model)
         for tower in (model.visual, model.text):
             tower._compiled_call_impl = _or_as_it_is(tower)
 
 
-def cache_folder() -> Path:
-    """Where Inductor keeps its graphs between runs: TORCHINDUCTOR_CACHE_DIR where it is set."""
+def keep_graphs() -> Path:
+    """Let Inductor keep its graphs between runs.
+
+    Returns:
+        The folder: TORCHINDUCTOR_CACHE_DIR where it is set, which this sets otherwise.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "retrieval" / "compiled")))
 
@@ -91,7 +96,8 @@ def _or_as_it_is(tower: Any) -> Callable[..., Any]:
         try:
             return compiled(*inputs, **knobs)
         except torch._dynamo.exc.TorchDynamoException as error:
-            cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+            inner = getattr(error, "inner_exception", error)
+            cause = f"{type(inner).__name__}: {inner}".splitlines()[0]
             _log.warning("compile: not here, so the %s runs as it is: %s", type(tower).__name__, cause)
         tower._compiled_call_impl = None
         for block in tower.blocks:

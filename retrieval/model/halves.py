@@ -55,9 +55,17 @@ def compile_blocks(model: nn.Module) -> None:
     dynamo.specialize_float = True  # epsilons and scales: taken for variables, every half is traced and lowered twice
     torch.fx.experimental._config.use_duck_shape = False  # as many frames as tokens is chance, and no other graph
     torch._inductor.config.cpp.vec_isa_ok = True  # what the processor says it has, without a test program of 4 s
+    if hasattr(torch._functorch.config, "force_non_lazy_backward_lowering"):  # not in torch 2.6
+        torch._functorch.config.force_non_lazy_backward_lowering = True  # all failures while going forward
     logging.getLogger("torch._inductor.scheduler").disabled = True  # what it tells at length, the error says
     for block in model.get_submodule("visual.blocks").children():
         block.compiled = True  # type: ignore[assignment]
+
+
+def check_checkpointing(every: Any, knob: str = "backbone.checkpointing") -> None:
+    """Raise UserError, naming the knob, for what is neither yes, no nor a positive number."""
+    if not isinstance(every, bool | int) or (every is not False and every < 1):
+        raise UserError(f"{knob}={every}: true, false, or n for every n-th block")
 
 
 def checkpoint_blocks(model: nn.Module, every: Any) -> None:
@@ -70,8 +78,7 @@ def checkpoint_blocks(model: nn.Module, every: Any) -> None:
     Raises:
         UserError: neither yes, no nor a positive number.
     """
-    if not isinstance(every, bool | int) or (every is not False and every < 1):
-        raise UserError(f"backbone.checkpointing={every}: true, false, or n for every n-th block")
+    check_checkpointing(every)
     for block in _blocks(model, 1):
         block.checkpointed = False
     for block in _blocks(model, int(every)) if every else ():

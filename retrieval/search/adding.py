@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from retrieval.data.loading import check_workers
 from retrieval.errors import UserError
 from retrieval.jobs.locks import lock
 from retrieval.search.encoder import Encoder
@@ -133,9 +134,8 @@ def _count(summary: Summary, rows: Sequence[MomentRows], known: dict[str, FileRo
             summary.broken[each.file.path] = each.file.error
 
 
-def check_adding(at_once: int, workers: int) -> None:
+def check_adding(at_once: int, workers: int | str) -> None:
     """Raise UserError for numbers with which nothing can be read."""
     if at_once < 1:
         raise UserError(f"batch_size={at_once}, must be at least 1")
-    if workers < 0:
-        raise UserError(f"data.num_workers={workers}, must be at least 0")
+    check_workers(workers)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from retrieval.data.decoder import open_decord, video_opener
 from retrieval.data.decoder.guarded import Open
+from retrieval.data.loading import worker_count
 from retrieval.data.notes import Remembering
 from retrieval.errors import UserError
 from retrieval.search.about import About
@@ -155,7 +156,7 @@ class Index:
         paths: str | PathLike[str] | Iterable[str | PathLike[str]],
         prune: bool = False,
         batch_size: int = 16,
-        workers: int = 2,
+        workers: int | str = 2,
         open: Open | None = None,
         engine: Engine = encode_shards,
     ) -> Summary:
@@ -165,7 +166,7 @@ class Index:
             paths: folders, with all that is in them, and files.
             prune: remove videos that are not there any more, instead of marking them.
             batch_size: moments that are read and encoded at a time.
-            workers: processes that read videos; 0: this one.
+            workers: processes that read videos; 0: this one; "auto": a core each.
             open: what opens a video; None: decord, which is killed after five minutes.
             engine: what reads and encodes.
 
@@ -175,7 +176,7 @@ class Index:
         check_adding(batch_size, workers)
         listed = [paths] if isinstance(paths, str | PathLike) else list(paths)
         opener = open or Remembering(video_opener(open_decord, self.encoder.short_side, CHECK, DEADLINE), CHECK)
-        reading = Reading(self.encoder.reader(opener), self.storage.about.cut, batch_size, workers)
+        reading = Reading(self.encoder.reader(opener), self.storage.about.cut, batch_size, worker_count(workers))
         summary = add(self.storage, self.encoder, walk(listed), reading, prune, engine)
         if self._contents.uses_index(self.storage.count(), self.encoder.model.head):
             self.storage.index_vectors()

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import lightning as L
 
+from retrieval.errors import UserError
 from retrieval.model import CLIP
 from retrieval.model.compiling import compile_towers
 
@@ -18,6 +19,9 @@ class Compilation(L.Callback):
     Args:
         choice: see `retrieval.model.compiling.compile_towers`.
         costs: `video_gmacs` and `text_gmacs`, see `retrieval.efficiency.cost`.
+
+    Raises:
+        UserError: in a training, CUDA graphs with several passes to a step: the next one overwrites their gradients.
     """
 
     def __init__(self, choice: str | bool, costs: Mapping[str, Any]) -> None:
@@ -25,6 +29,11 @@ class Compilation(L.Callback):
         self.video, self.caption = costs["video_gmacs"], costs["text_gmacs"]
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
+        if self.choice == "reduce-overhead" and (module.micro_batch or trainer.accumulate_grad_batches > 1):
+            raise UserError(
+                "compile=reduce-overhead: CUDA graphs take one pass a step, and micro_batch and "
+                "trainer.accumulate_grad_batches take several: leave these out, or take compile=true"
+            )
         loader: Any = trainer.train_dataloader
         pairs = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches * loader.batch_size
         compile_towers(cast(CLIP, module.model), self.choice, pairs * (self.video + self.caption) * (1 + BACKWARD))

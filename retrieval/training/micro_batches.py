@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import get_device_states, set_device_states
 
+from retrieval.errors import UserError
+
 Encode = Callable[[Tensor], Tensor]
 """From frames or token ids to what the head keeps of them, item by item."""
 
@@ -35,6 +37,12 @@ def encode_in_pieces(encode: Encode, items: Tensor, size: int | None, parameters
         return encode(items)
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     return torch.cat([_Piece.apply(encode, piece, *trained) for piece in items.split(size)])
+
+
+def check_micro_batch(size: Any, knob: str = "micro_batch") -> None:
+    """Raise UserError, naming the knob, for what is neither a number of pairs nor None."""
+    if size is not None and (type(size) is not int or size < 1):  # true is no number of pairs
+        raise UserError(f"{knob}={size}: at least 1 pair at a time, or null for the whole batch")
 
 
 class _Piece(torch.autograd.Function):

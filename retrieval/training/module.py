@@ -18,7 +18,7 @@ from retrieval.metrics import RetrievalMetrics
 from retrieval.model import CLIP
 from retrieval.model.tuning import lora_rank
 from retrieval.training.losses import Contrastive
-from retrieval.training.micro_batches import Encode, encode_in_pieces
+from retrieval.training.micro_batches import Encode, check_micro_batch, encode_in_pieces
 
 MAX_LOGIT_SCALE = log(100)
 MakeOptimizer = Callable[[CLIP, nn.Module, int], tuple[Optimizer, LRScheduler]]
@@ -54,8 +54,7 @@ class RetrievalModule(L.LightningModule):
         seed: int = 0,
         micro_batch: int | None = None,
     ) -> None:
-        if micro_batch is not None and (type(micro_batch) is not int or micro_batch < 1):  # true is no number of pairs
-            raise UserError(f"micro_batch={micro_batch}: at least 1 pair at a time, or null for the whole batch")
+        check_micro_batch(micro_batch)
         super().__init__()
         self.model = model
         self.optimizer = optimizer

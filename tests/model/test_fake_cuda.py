@@ -55,7 +55,6 @@ def inputs(model: CLIP) -> tuple[Tensor, Tensor]:
     return frames, empty(2, WORDS, dtype=torch.long)
 
 
-@pytest.mark.gpu
 @pytest.mark.parametrize("head", [each for each in options("head") if each.id != "mean"])
 def test_a_training_step_under_autocast(head):
     """With the bias of proportional attention; the head `mean` has nothing of its own that these have not."""

@@ -83,7 +83,6 @@ def test_nothing_waits_for_the_device_in_training(option, looks):
 
 
 @torch.no_grad()
-@pytest.mark.gpu
 def test_nothing_waits_for_the_device_in_evaluation(option, looks):
     """In half precision, on a card of a data centre."""
     hooks, half = Hooks(reducer_of(option)).eval(), torch.bfloat16

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, DistributedSampler, Sampler, default_co
 from retrieval import load_model
 from retrieval.data.batches import CaptionBatch, TrainingBatch, VideoBatch
 from retrieval.reducers import TempMe
+from retrieval.training.compilation import Compilation
 from retrieval.training.losses import ContrastiveLocal, Sigmoid
 from retrieval.training.module import RetrievalModule
 
@@ -31,6 +32,7 @@ STEPS = {
     "sigmoid": {"loss": sigmoid},
     "micro_batches": {"micro_batch": 3},
     "accumulated": {"micro_batch": 1, "accumulate": 2, "loss": sigmoid},
+    "compiled": {"compiled": True},
 }
 """Steps that two processes take together, by name."""
 
@@ -84,7 +86,8 @@ class Record(L.Callback):
     def on_fit_end(self, trainer, module) -> None:
         if trainer.is_global_zero:
             metrics = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-            torch.save(self.seen | {"metrics": metrics}, self.path)
+            compiled = module.model.visual._compiled_call_impl is not None  # and has not failed
+            torch.save(self.seen | {"metrics": metrics, "compiled": compiled}, self.path)
 
 
 def quiet_trainer(**knobs) -> L.Trainer:
@@ -92,8 +95,9 @@ def quiet_trainer(**knobs) -> L.Trainer:
     return L.Trainer(accelerator="cpu", max_steps=1, num_sanity_val_steps=0, **quiet, **knobs)
 
 
-def record_one_step(path, batch_size, loss=None, micro_batch=None, accumulate=1, **knobs):
-    trainer = quiet_trainer(callbacks=[Record(path)], accumulate_grad_batches=accumulate, **knobs)
+def record_one_step(path, batch_size, loss=None, micro_batch=None, accumulate=1, compiled=False, **knobs):
+    callbacks = [Record(path), Compilation(compiled, {"video_gmacs": 0.0, "text_gmacs": 0.0})]
+    trainer = quiet_trainer(callbacks=callbacks, accumulate_grad_batches=accumulate, **knobs)
     trainer.fit(module(loss=loss and loss(), micro_batch=micro_batch), Data(batch_size // accumulate))
 
 
@@ -106,6 +110,7 @@ def two_processes_step(rank, folder, port):
     """One of two processes, in which all steps are taken."""
     place = {"LOCAL_RANK": rank, "NODE_RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in place.items()})
+    torch.compile = partial(torch.compile, backend="aot_eager")
     for name, knobs in STEPS.items():
         strategy = DDPStrategy(process_group_backend="gloo")
         record_one_step(folder / name, PAIRS // 2, **knobs, devices=2, strategy=strategy)
@@ -119,8 +124,9 @@ def test_two_processes_train_and_evaluate_as_one(tmp_path):
         port = free.getsockname()[1]
     spawn(two_processes_step, (tmp_path, port), nprocs=2)
     for name, knobs in STEPS.items():
-        one = train_one_step(tmp_path / "one", **knobs | {"micro_batch": None})
+        one = train_one_step(tmp_path / "one", **knobs | {"micro_batch": None, "compiled": False})
         two = torch.load(tmp_path / name, weights_only=True)
+        assert two["compiled"] == ("compiled" in knobs)
         torch.testing.assert_close(two["loss"], one["loss"], atol=1e-5, rtol=0)
         assert one["gradients"].keys() == two["gradients"].keys()
         assert ("model.logit_scale" in two["gradients"]) == (knobs.get("loss") is not sigmoid)

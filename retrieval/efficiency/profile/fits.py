@@ -25,8 +25,8 @@ def largest_batches(peaks: Mapping[Case, int], cards: Sequence[float | int]) -> 
 
     Returns:
         Rows of the case without its batch size, `fixed_mib`, `mib_a_video`, `measured` (the batch sizes that were run)
-        and `batch_sizes`: the largest one for each card, 0 where not even one video fits, None where the measured peaks
-        do not grow with the batch.
+        and `batch_sizes`: the largest one for each card, 0 where not even one video fits; None where the line does not
+        tell: the peaks do not grow with the batch, or it would be no more than a piece.
     """
     ways: dict[Case, dict[int, int]] = {}
     for case, peak in peaks.items():
@@ -40,5 +40,9 @@ def _row(way: Case, sizes: Mapping[int, int], cards: Sequence[float | int]) -> d
     facts = asdict(way)
     del facts["batch_size"]
     facts |= {"fixed_mib": fixed / 2**20, "mib_a_video": slope / 2**20, "measured": list(sizes)}
-    room = [card * 2**30 - RESERVED - fixed for card in cards]
-    return facts | {"batch_sizes": [max(0, int(left // slope)) if slope > 0 else None for left in room]}
+    return facts | {"batch_sizes": [_most(card * 2**30 - RESERVED - fixed, slope, way.micro_batch) for card in cards]}
+
+
+def _most(room: float, slope: float, micro_batch: int | None) -> int | None:
+    most = max(0, int(room // slope)) if slope > 0 else None
+    return None if most is not None and micro_batch is not None and most <= micro_batch else most

@@ -14,7 +14,7 @@ from retrieval.model.tuning import merge_lora
 
 def peak_of(build: Build, case: Case) -> int:
     """Bytes at the peak of encoding (weights and frames cast) or of a training step (autocast, its optimizer's state
-    included): the weights, and all that the step needs on top.
+    included): the weights, the frames, and all that the step needs on top.
     """
     return in_clean_memory(build.device, _inference if case.tuning is None else _training, build, case)
 
@@ -25,22 +25,20 @@ def _inference(build: Build, case: Case) -> int:
     model = build.on(model).to(build.device, PRECISIONS[case.precision])
     if case.compiled:
         compile_blocks(model)
-    videos = random_videos(model, case.batch_size, build.frames)
     with torch.inference_mode():
-        model.encode_video(videos[: _warm_up(case)])
+        model.encode_video(random_videos(model, _warm_up(case), build.frames))
         before = peak_memory(build.device, reset=True)
-        model.encode_video(videos)
+        model.encode_video(random_videos(model, case.batch_size, build.frames))
     return _held(model) + peak_memory(build.device) - before
 
 
 def _training(build: Build, case: Case) -> int:
     model, optimizer = trained(build, build.base(), case.compiled, case.checkpointing)
-    videos, captions = random_pairs(model, build, case.batch_size)
-    train_step(model, optimizer, videos[: _warm_up(case)], captions[: _warm_up(case)], case)
+    train_step(model, optimizer, *random_pairs(model, build, _warm_up(case)), case)
     optimizer.zero_grad()
     optimizer.state.clear()  # so that making it counts, as in the first step
     before = peak_memory(build.device, reset=True)
-    train_step(model, optimizer, videos, captions, case)
+    train_step(model, optimizer, *random_pairs(model, build, case.batch_size), case)
     return _held(model) + peak_memory(build.device) - before
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from retrieval.errors import UserError
+from retrieval.model.halves import check_checkpointing
+from retrieval.training.micro_batches import check_micro_batch
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 STAGES = ("inference", "training")
@@ -53,7 +55,7 @@ class Settings:
     tunings: Sequence[str | dict[str, Any]] | None
     batch_sizes: Sequence[int]
     precisions: Sequence[str]
-    compile: Sequence[bool]
+    compile: Sequence[Any]
     micro_batches: Sequence[int | None]
     checkpointing: Sequence[bool | int]
     memory: bool
@@ -72,11 +74,14 @@ class Settings:
                 raise UserError(f"profile.{knob}={list(values)}: name one or more, each once")
         _check_choices("precisions", self.precisions, tuple(PRECISIONS))
         _check_choices("stages", self.stages, STAGES)
+        _check_choices("compile", self.compile, (False, True))
         _check_choices("device", [self.device], ("auto", "cpu", "cuda"))
         if min(self.batch_sizes, default=1) < 1:
             raise UserError(f"profile.batch_sizes={list(self.batch_sizes)}: a batch has at least 1 video")
-        if any(size is not None and size < 1 for size in self.micro_batches):
-            raise UserError(f"profile.micro_batches={list(self.micro_batches)}: at least 1 pair at a time, or null")
+        for size in self.micro_batches:
+            check_micro_batch(size, "profile.micro_batches")
+        for every in self.checkpointing:
+            check_checkpointing(every, "profile.checkpointing")
         piece = max((size for size in self.micro_batches if size), default=0)
         larger = [size for size in self.batch_sizes if size > piece]
         if self.cards and not (self.memory and "training" in self.stages and len(larger) > 1):
@@ -120,7 +125,8 @@ class Settings:
         return [case for case in cases if case.tuning is None or (case.reducer, case.tuning) in trained]
 
 
-def _check_choices(knob: str, values: Sequence[str], choices: Sequence[str]) -> None:
+def _check_choices(knob: str, values: Sequence[Any], choices: Sequence[Any]) -> None:
     unknown = [value for value in values if value not in choices]
     if unknown:
-        raise UserError(f"profile.{knob}: unknown {', '.join(map(str, unknown))}; choose from {', '.join(choices)}")
+        named, known = (", ".join(map(str, each)) for each in (unknown, choices))
+        raise UserError(f"profile.{knob}: unknown {named}; choose from {known}")

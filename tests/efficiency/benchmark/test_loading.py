@@ -51,13 +51,14 @@ def test_the_benchmark_measures_generated_videos(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("consumed", "named"),
     [
-        (5.0, "from data.num_workers=0 on, with data.frames_from=video"),
+        (5.0, "from data.num_workers=2 on, with data.frames_from=video"),
         (15.0, "from data.num_workers=2 on, with data.frames_from=video"),
         (90.0, "from data.num_workers=2 on, with data.frames_from=store"),
         (1000.0, "with data.num_workers=2 it delivers 10 % of what a step takes"),
     ],
 )
 def test_the_knob_to_turn_is_named(consumed, named):
+    """None of them is num_workers=0, where each step waits while its batch is read."""
     rates = {0: {"decord": 10.0, "store": 50.0}, 2: {"decord": 20.0, "store": 100.0}}
     assert named in advice(rates, consumed)
 
