@@ -29,7 +29,8 @@ def test_the_command_makes_an_index_and_follows_the_folder(encoder, shapes, tmp_
     assert len(made.moments) == 6
     assert (made.storage.about.model.frames, made.storage.about.model.weights) == (FRAMES, str(checkpoint))
     (films / shapes[0].path.name).unlink()
-    call(index, *where, "prune=true")
+    assert "data.num_workers=many: 0 or more processes, or auto" in fail(index, capsys, *where, "data.num_workers=many")
+    call(index, *where, "prune=true", "data.num_workers=auto")
     findings = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("runs/index/*/findings.json"))]
     assert [(each["added"], each["unchanged"], each["pruned"]) for each in findings] == [(3, 0, 0), (0, 2, 1)]
     refused = fail(index, capsys, *where, "window=2")
