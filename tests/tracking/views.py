@@ -54,7 +54,11 @@ class Handler(BaseHTTPRequestHandler):
     server: ViewServer
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        sent = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path != "/graphql":  # what the client tells of itself
+            self.send_error(404)
+            return
+        body = json.loads(sent)
         content = json.dumps({"data": self.server.answer(body["query"], body.get("variables") or {})}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
