@@ -121,14 +121,17 @@ def step_seconds(model: CLIP, frames: int, batch_size: int, steps: int = 3) -> f
 
 
 def advice(rates: Rates, consumed: float) -> str:
-    """Which knob to turn so that reading does not hold training up; without workers, steps wait for it however fast.
+    """Which knob to turn so that reading does not hold training up.
 
     Args:
         rates: as `_loader_rates` measures them, from video files and from the store.
         consumed: videos per second of a training step that never waits.
     """
+    rates = {count: sources for count, sources in rates.items() if count}  # without workers each step waits
+    if not rates:
+        return "reading holds training up: with data.num_workers=0 each step waits for its batch: take 1 or more"
     for source, knob in (("decord", "data.frames_from=video"), ("store", "data.frames_from=store")):
-        enough = [count for count, sources in rates.items() if count and sources[source] >= consumed]
+        enough = [count for count, sources in rates.items() if sources[source] >= consumed]
         if enough:
             return f"reading keeps up with training from data.num_workers={min(enough)} on, with {knob}"
     most = max(rates, key=lambda count: rates[count]["store"])

@@ -44,5 +44,7 @@ def _row(way: Case, sizes: Mapping[int, int], cards: Sequence[float | int]) -> d
 
 
 def _most(room: float, slope: float, micro_batch: int | None) -> int | None:
-    most = max(0, int(room // slope)) if slope > 0 else None
-    return None if most is not None and micro_batch is not None and most <= micro_batch else most
+    if slope <= 0:
+        return None
+    most = max(0, int(room // slope))
+    return most if micro_batch is None or most > micro_batch else None

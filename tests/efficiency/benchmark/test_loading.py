@@ -63,6 +63,10 @@ def test_the_knob_to_turn_is_named(consumed, named):
     assert named in advice(rates, consumed)
 
 
+def test_without_workers_more_are_advised_however_fast_reading_is():
+    assert "with data.num_workers=0 each step waits" in advice({0: {"decord": 10.0, "store": 50.0}}, 1.0)
+
+
 def test_too_few_generated_videos_are_told(monkeypatch):
     monkeypatch.setattr("sys.argv", ["benchmark", "loading", "--count", "1", *OPTIONS])
     with pytest.raises(SystemExit, match="error: --count 1: needs 2 videos or more"):
