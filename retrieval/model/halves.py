@@ -55,7 +55,7 @@ def compile_blocks(model: nn.Module) -> None:
     dynamo.specialize_float = True  # epsilons and scales: taken for variables, every half is traced and lowered twice
     torch.fx.experimental._config.use_duck_shape = False  # as many frames as tokens is chance, and no other graph
     torch._inductor.config.cpp.vec_isa_ok = True  # what the processor says it has, without a test program of 4 s
-    if hasattr(torch._functorch.config, "force_non_lazy_backward_lowering"):  # not in torch 2.6
+    if hasattr(torch._functorch.config, "force_non_lazy_backward_lowering"):  # not in older torch
         torch._functorch.config.force_non_lazy_backward_lowering = True  # what fails does so going forward
     logging.getLogger("torch._inductor.scheduler").disabled = True  # what it tells at length, the error says
     for block in model.get_submodule("visual.blocks").children():
